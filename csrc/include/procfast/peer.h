@@ -1,0 +1,52 @@
+/* Processes that share a segment, and the token by which the others learn that one is gone.
+ *
+ * A process that needs an identity of its own in a segment (it holds blocks, or the kernel can't tell of
+ * its locks) takes a slot. On Linux the proof of life is a write lock on the slot's byte of the memfd
+ * (F_OFD_SETLK, fcntl(2)) that belongs to an open file description of its own, kept alive by nothing but
+ * a mapping that is not inherited by fork (MADV_DONTFORK). So the lock lives exactly as long as the
+ * address space: it ends with SIGKILL, exit and exec, not with close(2) of every descriptor, not with
+ * SIGSTOP, and no child keeps it. It needs no pid: reuse and pid namespaces do not matter.
+ * Elsewhere the slot holds pid and start time, which is weaker (docs/platforms.md).
+ *
+ * Fork: a child has no slot until it takes one. Slots of the dead are swept by their next owner. */
+#ifndef PROCFAST_PEER_H
+#define PROCFAST_PEER_H
+
+#include "base.h"
+
+#define PF_SLOTS 512
+#define PF_NO_SLOT UINT32_MAX
+
+/* In the segment; zeroed memory is a valid empty table. */
+struct pf_slots {
+    _Atomic uint64_t ident[PF_SLOTS]; /* pid, and where the token is weak its start time: diagnosis or proof */
+};
+
+/* Process-local. One per segment and process; its threads may share it. */
+struct pf_peer {
+    struct pf_slots *slots;
+    int fd;               /* of the segment; stays the caller's */
+    uint64_t epoch;       /* pf_epoch() when the rest was filled in */
+    _Atomic uint32_t slot; /* PF_NO_SLOT until one is taken */
+    void *token;          /* the mapping that holds the lock */
+    bool foreign;         /* another pid namespace than the segment's, or no robust list: own locks by slot */
+};
+
+/* Fills in a peer for a mapped segment. Cheap: takes no slot. */
+PF_API void pf_peer_init(struct pf_peer *p, struct pf_slots *slots, int fd, uint64_t pid_namespace);
+
+/* Forgets what a fork made wrong; true where something was. To be called before use by every operation. */
+PF_API bool pf_peer_refresh(struct pf_peer *p);
+
+/* This process's slot, taken now if there was none. `swept(arg, slot)` runs once for a slot just taken,
+ * before it counts as ours: what still carries this number belongs to a dead process.
+ * >= 0 the slot, -ENOSPC all are taken, or why the token could not be made. */
+PF_API int pf_peer_slot(struct pf_peer *p, void (*swept)(void *arg, uint32_t slot), void *arg);
+
+/* Is the process that took this slot still there? 1 yes, 0 no (the kernel's word), -errno unknown. */
+PF_API int pf_peer_alive(struct pf_peer *p, uint32_t slot);
+
+/* Gives the slot back, if one was taken. */
+PF_API void pf_peer_drop(struct pf_peer *p);
+
+#endif

@@ -1,0 +1,17 @@
+/* libprocfast: what processes need to share memory, wait for each other and survive each other's death. */
+#ifndef PROCFAST_H
+#define PROCFAST_H
+
+#include "base.h"
+#include "error.h"
+#include "clock.h"
+#include "futex.h"
+#include "self.h"
+#include "peer.h"
+#include "mutex.h"
+#include "shm.h"
+#include "bell.h"
+#include "ring.h"
+#include "child.h"
+
+#endif

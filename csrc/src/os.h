@@ -1,0 +1,55 @@
+/* The seam: what a port provides. Each function has one definition per directory of os/, and may
+ * answer -ENOSYS; the portable file beside it then owns the fallback. Exactly one provider is compiled in. */
+#ifndef PROCFAST_SRC_OS_H
+#define PROCFAST_SRC_OS_H
+
+#include "procfast/bell.h"
+#include "procfast/peer.h"
+#include "procfast/self.h"
+
+#if defined(PF_OS_POSIX)
+#define PF__OS_POSIX 1
+#elif defined(__linux__)
+#define PF__OS_LINUX 1
+#elif defined(__APPLE__)
+#define PF__OS_DARWIN 1
+#else
+#define PF__OS_POSIX 1
+#endif
+
+/* futex.c */
+int pf__futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
+int pf__futex_wake(_Atomic uint32_t *word, int n);
+int pf__futex_add_wake(_Atomic uint32_t *word, unsigned shift, int n);
+
+/* self.c */
+uint32_t pf__tid(void);
+int pf__robust_list(struct pf_thread *t); /* fills robust, pending, futex_offset */
+uint64_t pf__pid_namespace(void);
+int pf__wipe_on_fork(void *page, size_t size);
+int pf__cpu(void); /* the CPU this thread runs on; -ENOSYS */
+
+/* peer.c: -EBUSY the slot belongs to a live process */
+int pf__token_take(int fd, struct pf_slots *slots, uint32_t slot, void **token);
+int pf__token_alive(int fd, struct pf_slots *slots, uint32_t slot);
+void pf__token_drop(struct pf_slots *slots, uint32_t slot, void *token);
+
+/* shm.c */
+int pf__shm_create(uint64_t size);
+int pf__shm_reserve(int fd, uint64_t offset, uint64_t size);
+int pf__shm_punch(int fd, uint64_t offset, uint64_t size);
+int pf__shm_remap(void **addr, size_t old_size, size_t new_size);
+uint64_t pf__memory_free(void); /* bytes that the machine and the cgroup leave; 0 unknown */
+
+/* bell.c */
+int pf__bell_open(struct pf_bell *b);
+int pf__bell_ring(struct pf_bell *b);
+int pf__bell_reset(struct pf_bell *b);
+
+/* child.c */
+int pf__child_open(int pid);                          /* a descriptor readable at exit (pidfd, kqueue) */
+int pf__child_signal(int fd, int pid, int signum);
+int pf__child_reap(int fd, int *status);              /* a wait status; -EAGAIN, -ECHILD */
+int pf__parent_open(void);                            /* one of the caller that its children inherit */
+
+#endif

@@ -1,0 +1,1212 @@
+#include "procfast/ring.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "os.h"
+#include "point.h"
+#include "procfast/clock.h"
+#include "procfast/error.h"
+#include "procfast/futex.h"
+#include "procfast/mutex.h"
+#include "procfast/shm.h"
+
+/* ---- layout ---------------------------------------------------------------------------------------- */
+
+#define MAGIC UINT64_C(0x31676e6972666670) /* "pffring1" */
+#define LAYOUT 1
+#define KIB UINT64_C(1024)
+#define MIB (KIB * KIB)
+#define TIB (MIB * MIB)
+#define PAGE UINT64_C(4096)
+
+#define ZONE (64 * KIB)     /* file offset of the ring zone */
+#define ZONE_MAX TIB        /* its size: a position fits 41 bits */
+#define BLOCKS_AT (2 * TIB) /* file offset of the block zone */
+#define BLOCKS_MAX (64 * TIB)
+#define NEAR (8 * MIB)      /* mapped from the start, by everybody */
+#define SOFT (1 * MIB)      /* where a writer goes back to the front if it can: fits a second-level cache */
+#define KEEP (16 * MIB)     /* touched ring memory that is not given back */
+#define KEEP_BLOCKS (32 * MIB) /* the same, of free blocks */
+#define FREE_CEILING (64 * MIB) /* below it nobody asks what memory is left */
+#define LOOK PF_SECOND      /* how long a sleeper trusts in being woken */
+#define GRACE (PF_SECOND / 10) /* for a lock that a stopped process holds, when the caller would not wait */
+
+#define BLOCKS 512
+#define BLOCK_MIN (64 * KIB)
+#define NOBODY UINT32_C(0xffff) /* answers for a block when no slot is to be had: never swept */
+
+struct record { /* what a commit makes current */
+    _Atomic uint64_t pos;   /* position in the ring zone: where this side goes on */
+    _Atomic uint64_t count; /* messages since creation */
+    _Atomic uint64_t extra; /* producers: the extent (below); consumers: everything before it may be reused */
+};
+
+/* The word: generation << 8 | sleepers. The low byte counts announcements of sleep since it was 0 (255
+ * goes on at 1); it is not the number asleep, only 0 means nobody. */
+struct side {
+    _Alignas(64) struct pf_mutex lock;
+    _Alignas(64) _Atomic uint32_t word;
+    _Atomic int32_t cpu; /* where the last commit was made */
+    struct record rec[2];
+};
+
+enum state { EMPTY, FREE, FILL, FLIGHT, HELD };
+
+struct block { /* state: enum state | slot << 8 */
+    _Alignas(64) _Atomic uint64_t state;
+    _Atomic uint64_t seq; /* FLIGHT, HELD: which message it belongs to */
+    _Atomic uint64_t at;  /* offset in the block zone */
+    _Atomic uint64_t cap; /* power of two; 0: not made yet */
+    _Atomic uint64_t touched; /* bytes with memory behind them, from the front */
+};
+
+struct header {
+    uint64_t magic;
+    uint32_t layout, header_size;
+    uint64_t maxsize, zone, blocks_max, pid_namespace;
+    _Atomic uint64_t ceiling; /* max_bytes; 0: not asked for yet */
+    struct side prod, cons;
+    /* written by producers under their lock; each may be behind the truth after a kill, never ahead */
+    _Alignas(64) _Atomic uint64_t alloc; /* the ring zone has memory up to here, but for what was punched */
+    _Atomic uint64_t top;                /* end of the extent that was left at the last return to the front */
+    _Atomic uint32_t rung;               /* the bell was rung and not reset since */
+    _Alignas(64) _Atomic uint32_t armed; /* somebody selects on the bell: sticky */
+    _Alignas(64) _Atomic uint64_t done;  /* pf_ring_done calls */
+    _Atomic uint32_t done_word;          /* like a side's word */
+    _Alignas(64) _Atomic uint64_t blocks_end;
+    _Atomic uint32_t nblocks; /* in use: [0, nblocks) */
+    struct block blocks[BLOCKS];
+    struct pf_slots slots;
+};
+_Static_assert(sizeof(struct header) <= ZONE, "the header fits before the ring zone");
+_Static_assert(sizeof(struct side) == 128, "a lock's line and a commit's line");
+_Static_assert(sizeof(struct pf_ref) == 16, "references are stored as they are");
+
+/* The producers' extent: where the newest stretch [base, tail) began, which return to the front it is (so a
+ * cached limit can be told from an older one), and whether the writer runs behind the reader:
+ *   straight: the reader is in [base, tail), or still in an older stretch that ends in a jump to base;
+ *   wrapped:  base is 0, and the reader is in the old stretch, above tail, or in the new one, below. */
+#define EXT_BASE(e) ((e) & ((UINT64_C(1) << 41) - 1))
+#define EXT_WRAPPED (UINT64_C(1) << 41)
+#define EXT_TURN (UINT64_C(1) << 42)
+#define EXT_TURNS(e) ((e) & ~(EXT_TURN - 1))
+
+/* Before each message: len << 16 | nrefs << 8 | kind. */
+enum kind { MESSAGE = 0x51, JUMP = 0x4a };
+#define HEAD(kind, nrefs, len) ((uint64_t)(len) << 16 | (uint64_t)(nrefs) << 8 | (kind))
+#define JUMP_SIZE 16
+
+struct view { /* one record, read whole */
+    uint64_t pos, count, extra;
+};
+
+struct pf_ring { /* process-local; what changes is guarded by the side's lock, or atomic */
+    struct header *h;
+    char *near;
+    int fd;
+    struct pf_bell bell;
+    struct pf_peer peer;
+    struct { void *addr; size_t size; } far[2]; /* whole-zone mappings, by side: 0 producers, 1 consumers */
+    uint64_t zone, blocks_max, maxsize; /* checked once; the header's could be overwritten */
+    uint64_t limit_ext, limit;                  /* producers: the reader was at least here in that extent */
+    struct view seen;                           /* consumers: the producers' last record read */
+    _Atomic int64_t spin[2];                    /* how long waiting by spinning has been paying, ns */
+    uint32_t idle[2];
+    struct { _Atomic(void *) addr; _Atomic uint64_t size; } map[BLOCKS];
+};
+
+/* ---- records --------------------------------------------------------------------------------------- */
+
+static struct view view(struct side *s)
+{
+    for (;;) {
+        uint32_t w = pf__load(&s->word);
+        struct record *rec = &s->rec[w >> 8 & 1];
+        struct view v = {pf__peek(&rec->pos), pf__peek(&rec->count), pf__peek(&rec->extra)};
+        atomic_thread_fence(memory_order_acquire);
+        /* The next commit but one writes into this record, so the generation must not have moved. */
+        if (pf__peek(&s->word) >> 8 == w >> 8)
+            return v;
+    }
+}
+
+/* Nobody asleep: one compare-and-swap. Else publish and wake in one kernel call. */
+static void commit(struct side *s, struct view v, int wake)
+{
+    uint32_t w = pf__peek(&s->word);
+    struct record *rec = &s->rec[((w >> 8) + 1) & 1];
+    pf__put(&rec->pos, v.pos);
+    pf__put(&rec->count, v.count);
+    pf__put(&rec->extra, v.extra);
+    pf__put(&s->cpu, pf__cpu());
+    PF_POINT("commit.recorded");
+    while (!(w & 255)) {
+        if (atomic_compare_exchange_weak_explicit(&s->word, &w, w + 256, memory_order_release,
+                                                  memory_order_relaxed)) {
+            PF_POINT("commit.published");
+            return;
+        }
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+    int woken = pf_futex_add_wake(&s->word, 8, wake);
+    if (woken == -ENOSYS) { /* a kill between costs a sleeper one look */
+        atomic_fetch_add(&s->word, 256);
+        PF_POINT("commit.published.plain");
+        woken = pf_futex_wake(&s->word, wake);
+    }
+    PF_POINT("commit.woken");
+    /* Fewer than asked for, or the only one who ever announced: nobody sleeps now. Who announces
+     * meanwhile changes the byte, and the exchange fails. */
+    if (woken >= 0 && (woken < wake || ((w & 255) == 1 && woken == 1))) {
+        w += 256;
+        atomic_compare_exchange_strong(&s->word, &w, w & ~UINT32_C(255));
+    }
+}
+
+/* Sleeps until the word moves on from w, which the caller found wanting. 0, -ETIMEDOUT or -EINTR. */
+static int sleep_on(_Atomic uint32_t *word, uint32_t w, int64_t deadline)
+{
+    uint32_t sleepers = w & 255, next = (w & ~UINT32_C(255)) | (sleepers == 255 ? 1 : sleepers + 1);
+    if (!atomic_compare_exchange_strong(word, &w, next))
+        return 0;
+    PF_POINT("sleep.announced");
+    int rc = pf_futex_wait(word, next, pf_slice(deadline, LOOK));
+    PF_POINT("sleep.woken");
+    if (rc == -ETIMEDOUT)
+        return deadline <= pf_now() ? -ETIMEDOUT : 0;
+    return rc == -EAGAIN ? 0 : rc;
+}
+
+/* Spinning pays where the peer is about to commit on another CPU; elsewhere it steals the peer's time. */
+#define SPIN_MAX INT64_C(50000)
+#define SPIN_MIN INT64_C(500)
+
+static bool spin_on(struct pf_ring *r, int side, struct side *s, uint32_t w, int64_t deadline)
+{
+    int cpu = pf__cpu();
+    int64_t budget = pf__peek(&r->spin[side]);
+    if (cpu < 0 || cpu == pf__peek(&s->cpu))
+        return false;
+    if (budget < SPIN_MIN) { /* has not been paying: try again now and then */
+        if (++r->idle[side] & 15)
+            return false;
+        budget = SPIN_MAX / 2;
+    }
+    int64_t start = pf_now(), end = start + budget;
+    if (end > deadline)
+        end = deadline;
+    for (;;) {
+        for (int i = 0; i < 16; i++) {
+            if (pf__load(&s->word) >> 8 != w >> 8) {
+                pf__put(&r->spin[side], budget + (SPIN_MAX - budget) / 4);
+                return true;
+            }
+            pf__relax();
+        }
+        if (pf_now() >= end)
+            break;
+    }
+    pf__put(&r->spin[side], budget / 2);
+    return false;
+}
+
+/* First in every operation. In a child: what another thread of the parent may have been writing at the
+ * fork can't be trusted; forgotten mappings cost addresses only. */
+static void refresh(struct pf_ring *r)
+{
+    if (pf_peer_refresh(&r->peer)) {
+        memset(r->far, 0, sizeof r->far);
+        memset(&r->seen, 0, sizeof r->seen);
+        r->limit_ext = 0;
+    }
+}
+
+/* ---- mappings -------------------------------------------------------------------------------------- */
+
+/* The address of [pos, pos + len) of the ring zone, under the side's lock. */
+static void *at(struct pf_ring *r, int side, uint64_t pos, uint64_t len)
+{
+    if (pos + len <= NEAR)
+        return r->near + ZONE + pos;
+    if (pos + len > r->far[side].size) {
+        size_t size = 64 * MIB;
+        while (size < pos + len)
+            size *= 2;
+        if (size > r->zone)
+            size = r->zone;
+        int rc = r->far[side].addr ? pf_shm_remap(r->fd, ZONE, &r->far[side].addr, r->far[side].size, size)
+                                   : pf_shm_map(r->fd, ZONE, size, &r->far[side].addr);
+        if (rc < 0)
+            return NULL;
+        r->far[side].size = size;
+    }
+    return (char *)r->far[side].addr + pos;
+}
+
+static void *block_at(struct pf_ring *r, uint32_t i)
+{
+    void *addr = pf__load(&r->map[i].addr);
+    if (addr)
+        return addr;
+    uint64_t cap = pf__load(&r->h->blocks[i].cap), off = pf__peek(&r->h->blocks[i].at);
+    if (!cap || cap > r->blocks_max || off > r->blocks_max - cap || off % PAGE || cap % PAGE)
+        return NULL;
+    void *mine;
+    if (pf_shm_map(r->fd, BLOCKS_AT + off, cap, &mine) < 0)
+        return NULL;
+    pf__put(&r->map[i].size, cap); /* a block's size never changes: racing threads write the same */
+    if (atomic_compare_exchange_strong(&r->map[i].addr, &addr, mine))
+        return mine;
+    pf_shm_unmap(mine, cap);
+    return addr;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------------- */
+
+static uint64_t block_bytes(struct header *h, bool only_free)
+{
+    uint64_t sum = 0;
+    uint32_t n = pf__load(&h->nblocks);
+    for (uint32_t i = 0; i < n && i < BLOCKS; i++) {
+        uint64_t state = pf__peek(&h->blocks[i].state) & 255;
+        if (state == FREE || (!only_free && state != EMPTY))
+            sum += pf__peek(&h->blocks[i].touched);
+    }
+    return sum;
+}
+
+/* May the segment have `more` bytes? */
+static int check_ceiling(struct pf_ring *r, uint64_t more)
+{
+    struct header *h = r->h;
+    uint64_t ceiling = pf__peek(&h->ceiling), used = pf__peek(&h->alloc) + block_bytes(h, false);
+    if (!ceiling) {
+        if (used + more <= FREE_CEILING)
+            return 0;
+        uint64_t free = pf__memory_free(), none = 0;
+        uint64_t half = free ? used + free / 2 : ZONE_MAX;
+        ceiling = atomic_compare_exchange_strong(&h->ceiling, &none, half) ? half : none;
+    }
+    return used + more <= ceiling ? 0 : -PF_ETOOBIG;
+}
+
+/* Memory for the ring zone up to `end`, under the producers' lock. */
+static int grow(struct pf_ring *r, uint64_t end)
+{
+    struct header *h = r->h;
+    uint64_t have = pf__peek(&h->alloc);
+    if (end <= have)
+        return 0;
+    if (end > r->zone)
+        return r->zone < ZONE_MAX ? -EFBIG : -ENOSPC;
+    uint64_t step = have < 16 * KIB ? 16 * KIB : have > 16 * MIB ? 16 * MIB : have;
+    uint64_t want = have + step > end ? have + step : end;
+    want = (want + PAGE - 1) & ~(PAGE - 1);
+    if (want > r->zone || check_ceiling(r, want - have) < 0)
+        want = (end + PAGE - 1) & ~(PAGE - 1);
+    int rc = check_ceiling(r, want - have);
+    PF_POINT("grow.checked");
+    /* In pieces, so that a signal can't make a long reservation start over and over. */
+    while (rc == 0 && have < want) {
+        uint64_t piece = want - have > 32 * MIB ? 32 * MIB : want - have;
+        rc = pf_shm_reserve(r->fd, ZONE + have, piece);
+        PF_POINT("grow.reserved");
+        if (rc == 0)
+            pf__put(&h->alloc, have += piece);
+    }
+    return rc;
+}
+
+/* ---- producers ------------------------------------------------------------------------------------- */
+
+struct place {
+    struct view v;   /* the record to commit */
+    uint64_t at;     /* where the message goes */
+    uint64_t jump_at, jump_to; /* a jump to write, if jump_at is not NO_JUMP */
+};
+#define NO_JUMP UINT64_MAX
+
+/* Finds room for `need` bytes behind v.pos, without touching shared state but memory reservations. */
+static int place(struct pf_ring *r, struct view v, uint64_t need, struct place *p)
+{
+    struct header *h = r->h;
+    uint64_t tail = v.pos, after = need + JUMP_SIZE; /* a jump must always fit behind */
+    uint64_t soft = need > SOFT / 4 ? 4 * need : SOFT;
+    p->jump_at = NO_JUMP;
+    if (tail > r->zone - JUMP_SIZE || tail % 8)
+        return -PF_ECORRUPT;
+    if (v.extra & EXT_WRAPPED) {
+        if (r->limit_ext != v.extra || tail + after > r->limit) {
+            uint64_t reader = view(&h->cons).extra;
+            if (reader > tail) { /* still in the old stretch */
+                r->limit_ext = v.extra;
+                r->limit = reader;
+            } else { /* it came to the front */
+                v.extra = EXT_TURNS(v.extra);
+                r->limit_ext = 0;
+            }
+        }
+        if (v.extra & EXT_WRAPPED) {
+            if (tail + after > r->limit) { /* leave the gap, go on behind everything */
+                uint64_t top = pf__peek(&h->top);
+                if (top < tail || top % 8)
+                    return -PF_ECORRUPT;
+                p->jump_at = tail;
+                p->jump_to = tail = top;
+                v.extra = EXT_TURNS(v.extra) | top;
+                if (pf__peek(&h->alloc) < top)
+                    pf__put(&h->alloc, top & ~(PAGE - 1));
+            }
+        }
+    }
+    if (!(v.extra & EXT_WRAPPED) && p->jump_at == NO_JUMP && tail + after > soft) {
+        uint64_t reader = view(&h->cons).extra;
+        if (reader >= EXT_BASE(v.extra) && reader <= tail && reader >= after && reader >= tail / 2) {
+            p->jump_at = tail;
+            p->jump_to = 0;
+            pf__put(&h->top, tail + JUMP_SIZE);
+            if (pf__peek(&h->alloc) > KEEP && tail > KEEP)
+                pf__put(&h->alloc, KEEP); /* readers may have punched what lies above */
+            v.extra = (EXT_TURNS(v.extra) + EXT_TURN) | EXT_WRAPPED;
+            r->limit_ext = v.extra;
+            r->limit = reader;
+            tail = 0;
+        }
+    }
+    int rc = grow(r, tail + after);
+    if (rc < 0)
+        return rc;
+    p->at = tail;
+    v.pos = tail + need;
+    p->v = v;
+    return 0;
+}
+
+static int write_jump(struct pf_ring *r, const struct place *p)
+{
+    if (p->jump_at == NO_JUMP)
+        return 0;
+    uint64_t *j = at(r, 0, p->jump_at, JUMP_SIZE);
+    if (!j)
+        return -ENOMEM;
+    j[1] = p->jump_to;
+    j[0] = HEAD(JUMP, 0, 8);
+    PF_POINT("put.jump");
+    return 0;
+}
+
+/* The last producer died inside: blocks that it gave to a message which was never committed are free. */
+static void recover(struct pf_ring *r)
+{
+    struct header *h = r->h;
+    uint64_t count = view(&h->prod).count;
+    uint32_t n = pf__load(&h->nblocks);
+    for (uint32_t i = 0; i < n && i < BLOCKS; i++) {
+        uint64_t state = pf__load(&h->blocks[i].state);
+        if (state == FLIGHT && pf__peek(&h->blocks[i].seq) >= count)
+            atomic_compare_exchange_strong(&h->blocks[i].state, &state, FREE);
+        PF_POINT("put.recover");
+    }
+}
+
+static int lock_side(struct pf_ring *r, struct side *s, int64_t deadline)
+{
+    if (deadline == PF_TRY)
+        return pf_mutex_trylock(&s->lock, &r->peer) == 0 ? 0 : -EAGAIN;
+    int rc = pf_mutex_lock(&s->lock, &r->peer, deadline <= PF_NOWAIT ? pf_deadline(GRACE) : deadline);
+    if (rc != -PF_EOWNERDEAD)
+        return rc;
+    PF_POINT("lock.dead");
+    if (s == &r->h->prod)
+        recover(r);
+    return 0;
+}
+
+/* The bell rings before the commit: a kill between leaves it early, never late. */
+static void ring_bell(struct pf_ring *r)
+{
+    struct header *h = r->h;
+    if (!pf__load(&h->armed) || pf__peek(&h->rung))
+        return;
+    pf_bell_ring(&r->bell);
+    PF_POINT("bell.rung");
+    pf__put(&h->rung, 1);
+}
+
+/* Waits for room in a ring that was full at the consumers' word w. */
+static int wait_room(struct pf_ring *r, uint32_t w, int64_t deadline)
+{
+    if (deadline == PF_TRY)
+        return -EAGAIN;
+    if (deadline <= pf_now())
+        return -ETIMEDOUT;
+    if (spin_on(r, 0, &r->h->cons, w, deadline))
+        return 0;
+    return sleep_on(&r->h->cons.word, w, deadline);
+}
+
+/* Locks the producers' side with room for at least one message; how much room in *room. */
+static int enter(struct pf_ring *r, int64_t deadline, struct view *v, uint64_t *room)
+{
+    struct header *h = r->h;
+    for (;;) {
+        int rc = lock_side(r, &h->prod, deadline);
+        if (rc < 0)
+            return rc;
+        PF_POINT("put.locked");
+        *v = view(&h->prod);
+        if (!r->maxsize) {
+            *room = UINT64_MAX;
+            return 0;
+        }
+        uint32_t w = pf__load(&h->cons.word);
+        uint64_t inside = v->count - view(&h->cons).count;
+        if (inside < r->maxsize) {
+            *room = r->maxsize - inside;
+            return 0;
+        }
+        pf_mutex_unlock(&h->prod.lock, &r->peer);
+        rc = wait_room(r, w, deadline);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+int pf_ring_put(struct pf_ring *r, const struct pf_iov *iov, unsigned n, const struct pf_loan *refs,
+                unsigned nrefs, int64_t deadline)
+{
+    struct header *h = r->h;
+    refresh(r);
+    uint64_t len = 0, room;
+    for (unsigned i = 0; i < n; i++)
+        len += iov[i].len;
+    if (nrefs > PF_MAX_REFS || len > ZONE_MAX / 8)
+        return -EMSGSIZE;
+    struct view v;
+    int rc = enter(r, deadline, &v, &room);
+    if (rc < 0)
+        return rc;
+    uint64_t need = (8 + nrefs * sizeof(struct pf_ref) + len + 7) & ~UINT64_C(7);
+    struct place p;
+    char *to = NULL;
+    rc = place(r, v, need, &p);
+    if (rc == 0 && (rc = write_jump(r, &p)) == 0 && !(to = at(r, 0, p.at, need)))
+        rc = -ENOMEM;
+    if (rc == 0) {
+        *(uint64_t *)(void *)to = HEAD(MESSAGE, nrefs, len);
+        to += 8;
+        for (unsigned i = 0; i < nrefs; i++) {
+            struct pf_ref ref = {refs[i].block, 0, refs[i].len};
+            memcpy(to, &ref, sizeof ref);
+            to += sizeof ref;
+            pf__put(&h->blocks[ref.block].seq, v.count);
+            pf__store(&h->blocks[ref.block].state, FLIGHT);
+            PF_POINT("put.block");
+        }
+        for (unsigned i = 0; i < n; i++) {
+            if (iov[i].len)
+                memcpy(to, iov[i].base, iov[i].len);
+            to += iov[i].len;
+        }
+        PF_POINT("put.copied");
+        ring_bell(r);
+        p.v.count = v.count + 1;
+        commit(&h->prod, p.v, 1);
+    }
+    pf_mutex_unlock(&h->prod.lock, &r->peer);
+    return rc;
+}
+
+int pf_ring_put_many(struct pf_ring *r, const char *data, const uint64_t *off, unsigned n, int64_t deadline)
+{
+    struct header *h = r->h;
+    refresh(r);
+    if (n == 0)
+        return 0;
+    uint64_t room;
+    struct view v;
+    int rc = enter(r, deadline, &v, &room);
+    if (rc < 0)
+        return rc;
+    if (n > room)
+        n = (unsigned)room;
+    unsigned k = 0;
+    struct view next = v;
+    for (; k < n; k++) {
+        uint64_t len = off[k + 1] - off[k], need = (8 + len + 7) & ~UINT64_C(7);
+        struct place p;
+        char *to = NULL;
+        rc = place(r, next, need, &p);
+        if (rc == 0 && (rc = write_jump(r, &p)) == 0 && !(to = at(r, 0, p.at, need)))
+            rc = -ENOMEM;
+        if (rc < 0)
+            break;
+        *(uint64_t *)(void *)to = HEAD(MESSAGE, 0, len);
+        memcpy(to + 8, data + off[k], len);
+        next = p.v;
+        PF_POINT("put_many.copied");
+        /* A jump left by an uncommitted message is harmless: only a committed position leads to it. */
+    }
+    if (k > 0) {
+        ring_bell(r);
+        next.count = v.count + k;
+        commit(&h->prod, next, k > 1000 ? 1000 : (int)k);
+    }
+    pf_mutex_unlock(&h->prod.lock, &r->peer);
+    return k > 0 ? (int)k : rc;
+}
+
+/* ---- consumers ------------------------------------------------------------------------------------- */
+
+int pf_ring_wait(struct pf_ring *r, int64_t deadline)
+{
+    struct header *h = r->h;
+    refresh(r);
+    for (;;) {
+        uint32_t w = pf__load(&h->prod.word);
+        if (view(&h->prod).count != view(&h->cons).count)
+            return 0;
+        if (deadline <= PF_NOWAIT || (deadline != PF_FOREVER && deadline <= pf_now()))
+            return -ETIMEDOUT;
+        if (spin_on(r, 1, &h->prod, w, deadline))
+            continue;
+        int rc = sleep_on(&h->prod.word, w, deadline);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+/* The message at *v (the consumers' next), which exists; its head's position may move over a jump.
+ * Everything read is checked against what a producer can have written. */
+static int look(struct pf_ring *r, struct view *v, uint64_t *head, char **body, uint64_t *next)
+{
+    uint64_t zone = r->zone;
+    for (int jumps = 0; jumps < 2; jumps++) {
+        if (v->pos > zone - JUMP_SIZE || v->pos % 8)
+            return -PF_ECORRUPT;
+        uint64_t *at_head = at(r, 1, v->pos, JUMP_SIZE);
+        if (!at_head)
+            return -ENOMEM;
+        *head = at_head[0];
+        if ((*head & 0xff) == JUMP) {
+            v->pos = at_head[1];
+            continue;
+        }
+        uint64_t len = *head >> 16, nrefs = *head >> 8 & 0xff;
+        if ((*head & 0xff) != MESSAGE || nrefs > PF_MAX_REFS || len > zone / 8)
+            return -PF_ECORRUPT;
+        uint64_t need = (8 + nrefs * sizeof(struct pf_ref) + len + 7) & ~UINT64_C(7);
+        *next = v->pos + need;
+        /* Beyond `alloc` there may be no memory; the tail bounds what lies in its own stretch. */
+        if (*next > zone || (v->pos < r->seen.pos && *next > r->seen.pos))
+            return -PF_ECORRUPT;
+        *body = at(r, 1, v->pos, need);
+        if (!*body)
+            return -ENOMEM;
+        *body += 8;
+        return 0;
+    }
+    return -PF_ECORRUPT;
+}
+
+static void sweep(void *arg, uint32_t slot);
+
+/* Moves the message's blocks into the caller's hands. Before the commit: a kill between leaves them HELD by
+ * the dead for a message that is still there, and the next taker simply takes them over. */
+static int take_blocks(struct pf_ring *r, struct pf_box *box, uint32_t nrefs, const char *body)
+{
+    struct header *h = r->h;
+    if (nrefs == 0)
+        return 0;
+    int slot = pf_peer_slot(&r->peer, sweep, r);
+    uint64_t mine = HELD | (uint64_t)(slot < 0 ? NOBODY : (uint32_t)slot) << 8;
+    box->loans = malloc(nrefs * sizeof *box->loans);
+    if (!box->loans)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < nrefs; i++) {
+        struct pf_ref ref;
+        memcpy(&ref, body + i * sizeof ref, sizeof ref);
+        uint64_t kind = ref.block < BLOCKS ? pf__load(&h->blocks[ref.block].state) & 255 : EMPTY;
+        if ((kind != FLIGHT && kind != HELD) || ref.len > pf__peek(&h->blocks[ref.block].touched))
+            return -PF_ECORRUPT;
+        void *base = block_at(r, ref.block);
+        if (!base)
+            return -ENOMEM;
+        box->loans[i] = (struct pf_loan){ref.block, base, ref.len};
+    }
+    for (uint32_t i = 0; i < nrefs; i++) {
+        pf__store(&h->blocks[box->loans[i].block].state, mine);
+        PF_POINT("get.block");
+    }
+    box->nloans = nrefs;
+    return 0;
+}
+
+/* Copies the message at v into the box and moves v behind it. On an error the box is empty. */
+static int receive(struct pf_ring *r, struct view *v, struct pf_box *box)
+{
+    uint64_t head, next;
+    char *body;
+    int rc = look(r, v, &head, &body, &next);
+    if (rc < 0)
+        return rc;
+    uint32_t nrefs = head >> 8 & 0xff;
+    box->len = head >> 16;
+    box->data = box->len <= sizeof box->small ? box->small : malloc(box->len);
+    rc = box->data ? take_blocks(r, box, nrefs, body) : -ENOMEM;
+    if (rc < 0) {
+        pf_box_clear(box);
+        return rc;
+    }
+    memcpy(box->data, body + nrefs * sizeof(struct pf_ref), box->len);
+    v->pos = next;
+    v->count++;
+    return 0;
+}
+
+void pf_box_clear(struct pf_box *box)
+{
+    if (box->data != box->small)
+        free(box->data);
+    free(box->loans);
+    box->data = NULL;
+    box->loans = NULL;
+    box->nloans = 0;
+    box->len = 0;
+}
+
+/* Gives back ring memory beyond KEEP that was read: after the commit that leaves it, before the one
+ * that lets producers reuse it. */
+#define PUNCH_STEP (4 * MIB)
+
+static void punch(struct pf_ring *r, uint64_t from, uint64_t to)
+{
+    if (from < KEEP)
+        from = KEEP;
+    if (to > from) {
+        pf_shm_punch(r->fd, ZONE + from, to - from);
+        PF_POINT("get.punched");
+    }
+}
+
+/* `v` is the new record but for `extra`; `old` the one before, `crossed` where a jump was followed, or 0. */
+static void commit_read(struct pf_ring *r, struct view old, struct view v, uint64_t crossed)
+{
+    struct side *s = &r->h->cons;
+    int wake = v.count - old.count > 1000 ? 1000 : (int)(v.count - old.count);
+    bool empty = v.count == r->seen.count;
+    v.extra = v.pos;
+    if (crossed ? crossed <= KEEP : v.pos <= KEEP) {
+        commit(s, v, wake);
+        return;
+    }
+    uint64_t from = old.extra, to = crossed ? crossed : v.pos;
+    if (!crossed && !empty && to - from < PUNCH_STEP) {
+        v.extra = from; /* gather more first */
+        commit(s, v, wake);
+        return;
+    }
+    struct view first = v;
+    first.extra = from;
+    commit(s, first, wake);
+    PF_POINT("get.committed");
+    punch(r, from, to);
+    commit(s, v, 1);
+}
+
+int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned max, int64_t deadline, bool *settle)
+{
+    struct header *h = r->h;
+    refresh(r);
+    if (settle)
+        *settle = false;
+    struct view old;
+    int rc;
+    for (;;) {
+        rc = lock_side(r, &h->cons, deadline);
+        if (rc < 0)
+            return rc;
+        PF_POINT("get.locked");
+        old = view(&h->cons);
+        /* Counts only grow: while the record seen last is ahead of us, there is something. */
+        if ((int64_t)(r->seen.count - old.count) <= 0)
+            r->seen = view(&h->prod);
+        if (r->seen.count != old.count)
+            break;
+        pf_mutex_unlock(&h->cons.lock, &r->peer);
+        if (deadline == PF_TRY)
+            return -EAGAIN;
+        rc = pf_ring_wait(r, deadline);
+        if (rc < 0)
+            return rc;
+    }
+    struct view v = old;
+    unsigned k = 0;
+    uint64_t crossed = 0;
+    while (k < max && v.count != r->seen.count) {
+        struct view before = v;
+        rc = receive(r, &v, &boxes[k]);
+        if (rc < 0)
+            break;
+        PF_POINT("get.copied");
+        if (v.pos < before.pos)
+            crossed = before.pos;
+        k++;
+        if (crossed) /* one stretch at a time: what lies before is given back first */
+            break;
+    }
+    if (k > 0)
+        commit_read(r, old, v, crossed);
+    bool empty = k > 0 && v.count == r->seen.count;
+    pf_mutex_unlock(&h->cons.lock, &r->peer);
+    if (settle && empty && pf__load(&h->armed) && pf__load(&h->rung))
+        *settle = true;
+    return k > 0 ? (int)k : rc;
+}
+
+int pf_ring_get(struct pf_ring *r, struct pf_box *box, int64_t deadline)
+{
+    bool settle;
+    int rc = pf_ring_get_many(r, box, 1, deadline, &settle);
+    return rc < 0 ? rc : settle;
+}
+
+/* ---- blocks ---------------------------------------------------------------------------------------- */
+
+/* The slot's last owner is dead: what it filled or held is free, but for a message that is still in the
+ * ring (it died after naming itself and before its commit): the next taker finds that as it was. */
+static void sweep(void *arg, uint32_t slot)
+{
+    struct pf_ring *r = arg;
+    struct header *h = r->h;
+    uint32_t n = pf__load(&h->nblocks);
+    for (uint32_t i = 0; i < n && i < BLOCKS; i++) {
+        struct block *b = &h->blocks[i];
+        uint64_t state = pf__load(&b->state);
+        if (state >> 8 != slot || ((state & 255) != FILL && (state & 255) != HELD))
+            continue;
+        uint64_t to = pf__load(&b->cap) ? FREE : EMPTY;
+        if ((state & 255) == HELD && pf__peek(&b->seq) >= view(&h->cons).count)
+            to = FLIGHT;
+        atomic_compare_exchange_strong(&b->state, &state, to);
+        PF_POINT("sweep.block");
+    }
+}
+
+/* Sweeps after every dead process that still answers for a block. */
+static void sweep_dead(struct pf_ring *r)
+{
+    struct header *h = r->h;
+    uint32_t n = pf__load(&h->nblocks), last = NOBODY;
+    for (uint32_t i = 0; i < n && i < BLOCKS; i++) {
+        uint64_t state = pf__load(&h->blocks[i].state);
+        uint32_t slot = (uint32_t)(state >> 8);
+        if (((state & 255) != FILL && (state & 255) != HELD) || slot == NOBODY || slot == last)
+            continue;
+        last = slot;
+        if (pf_peer_alive(&r->peer, slot) == 0)
+            sweep(r, slot);
+    }
+}
+
+static uint64_t class_of(uint64_t len)
+{
+    uint64_t cap = BLOCK_MIN;
+    while (cap < len)
+        cap *= 2;
+    return cap;
+}
+
+/* A free block of this size, the warmest first: memory that was touched is worth more than any order. */
+static int find_free(struct header *h, uint64_t len, uint64_t cap, uint64_t fill)
+{
+    for (;;) {
+        int best = -1;
+        uint64_t best_touched = 0;
+        uint32_t n = pf__load(&h->nblocks);
+        for (uint32_t i = 0; i < n && i < BLOCKS; i++) {
+            struct block *b = &h->blocks[i];
+            if (pf__peek(&b->state) != FREE || pf__load(&b->cap) != cap)
+                continue;
+            uint64_t touched = pf__peek(&b->touched);
+            if (best < 0 || touched > best_touched) {
+                best = (int)i;
+                best_touched = touched;
+            }
+            if (touched >= len)
+                break;
+        }
+        if (best < 0)
+            return -1;
+        uint64_t state = FREE;
+        if (atomic_compare_exchange_strong(&h->blocks[best].state, &state, fill))
+            return best;
+    }
+}
+
+static int make_block(struct pf_ring *r, uint64_t cap, uint64_t fill)
+{
+    struct header *h = r->h;
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        struct block *b = &h->blocks[i];
+        uint64_t state = EMPTY;
+        if (pf__peek(&b->state) != EMPTY)
+            continue;
+        uint32_t n = pf__load(&h->nblocks); /* first: sweeps must see what is claimed */
+        while (n < i + 1 && !atomic_compare_exchange_weak(&h->nblocks, &n, i + 1))
+            ;
+        if (!atomic_compare_exchange_strong(&b->state, &state, fill))
+            continue;
+        PF_POINT("block.claimed");
+        uint64_t off = atomic_fetch_add(&h->blocks_end, cap); /* a kill here costs addresses, no memory */
+        if (off > r->blocks_max - cap) {
+            pf__store(&b->state, EMPTY);
+            return -ENOSPC;
+        }
+        pf__put(&b->at, off);
+        pf__put(&b->touched, 0);
+        PF_POINT("block.placed");
+        pf__store(&b->cap, cap);
+        return (int)i;
+    }
+    return -ENOSPC;
+}
+
+int pf_ring_block(struct pf_ring *r, uint64_t len, struct pf_loan *loan)
+{
+    struct header *h = r->h;
+    refresh(r);
+    if (!r->blocks_max || len > r->blocks_max / BLOCKS)
+        return -ENOSPC;
+    int slot = pf_peer_slot(&r->peer, sweep, r);
+    if (slot < 0)
+        return slot;
+    uint64_t cap = class_of(len), fill = FILL | (uint64_t)(uint32_t)slot << 8;
+    int i = find_free(h, len, cap, fill);
+    if (i < 0) {
+        sweep_dead(r);
+        i = find_free(h, len, cap, fill);
+    }
+    if (i < 0)
+        i = make_block(r, cap, fill);
+    if (i < 0)
+        return i;
+    PF_POINT("block.mine");
+    struct block *b = &h->blocks[i];
+    uint64_t have = pf__peek(&b->touched), want = (len + PAGE - 1) & ~(PAGE - 1);
+    int rc = have < want ? check_ceiling(r, want - have) : 0;
+    while (rc == 0 && have < want) {
+        uint64_t piece = want - have > 32 * MIB ? 32 * MIB : want - have;
+        rc = pf_shm_reserve(r->fd, BLOCKS_AT + pf__peek(&b->at) + have, piece);
+        PF_POINT("block.reserved");
+        if (rc == 0)
+            pf__put(&b->touched, have += piece);
+    }
+    void *base = rc == 0 ? block_at(r, (uint32_t)i) : NULL;
+    *loan = (struct pf_loan){(uint32_t)i, base, len};
+    if (base)
+        return 0;
+    pf_ring_return(r, loan);
+    return rc < 0 ? rc : -ENOMEM;
+}
+
+void pf_ring_return(struct pf_ring *r, const struct pf_loan *loan)
+{
+    struct header *h = r->h;
+    struct block *b = &h->blocks[loan->block];
+    uint64_t touched = pf__peek(&b->touched);
+    if (touched && block_bytes(h, true) + touched > KEEP_BLOCKS) {
+        pf__put(&b->touched, 0); /* first: a kill between must not leave it claiming memory */
+        PF_POINT("return.untouched");
+        pf_shm_punch(r->fd, BLOCKS_AT + pf__peek(&b->at), pf__peek(&b->cap));
+    }
+    PF_POINT("return.punched");
+    pf__store(&b->state, FREE);
+}
+
+int pf_ring_privatize(struct pf_ring *r, const struct pf_loan *loan)
+{
+    size_t cap = pf__peek(&r->map[loan->block].size);
+    size_t size = (loan->len + PAGE - 1) & ~(size_t)(PAGE - 1);
+    if (size == 0)
+        size = PAGE;
+    char *copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED)
+        return -errno;
+    memcpy(copy, loan->base, loan->len);
+    atomic_store(&r->map[loan->block].addr, NULL);
+#ifdef MREMAP_FIXED
+    if (mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, loan->base) == MAP_FAILED) {
+        int rc = -errno;
+        munmap(copy, size);
+        atomic_store(&r->map[loan->block].addr, loan->base);
+        return rc;
+    }
+#else
+    if (mmap(loan->base, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+        MAP_FAILED) {
+        int rc = -errno;
+        munmap(copy, size);
+        atomic_store(&r->map[loan->block].addr, loan->base);
+        return rc;
+    }
+    memcpy(loan->base, copy, loan->len);
+    munmap(copy, size);
+#endif
+    if (cap > size)
+        munmap((char *)loan->base + size, cap - size);
+    pf_ring_return(r, loan);
+    return 0;
+}
+
+/* ---- the rest -------------------------------------------------------------------------------------- */
+
+uint64_t pf_ring_size(struct pf_ring *r)
+{
+    /* Consumers first: a put between makes it one more than it was, never negative. */
+    uint64_t got = view(&r->h->cons).count, put = view(&r->h->prod).count;
+    uint64_t size = put - got;
+    return r->maxsize && size > r->maxsize ? r->maxsize : size;
+}
+
+uint64_t pf_ring_maxsize(const struct pf_ring *r)
+{
+    return r->maxsize;
+}
+
+int pf_ring_arm(struct pf_ring *r)
+{
+    struct header *h = r->h;
+    refresh(r);
+    if (pf__load(&h->armed))
+        return 0;
+    int rc = lock_side(r, &h->prod, pf_deadline(PF_SECOND));
+    pf__store(&h->armed, 1);
+    PF_POINT("arm.armed");
+    /* Without the lock (a stopped producer has it) ring in any case: early is allowed. */
+    if (rc < 0 || view(&h->prod).count != view(&h->cons).count) {
+        int rung = pf_bell_ring(&r->bell);
+        PF_POINT("arm.rung");
+        pf__put(&h->rung, 1);
+        if (rung < 0 && rc == 0) {
+            pf_mutex_unlock(&h->prod.lock, &r->peer);
+            return rung;
+        }
+    }
+    if (rc == 0)
+        pf_mutex_unlock(&h->prod.lock, &r->peer);
+    return 0;
+}
+
+int pf_ring_settle(struct pf_ring *r)
+{
+    struct header *h = r->h;
+    refresh(r);
+    if (!pf__load(&h->armed))
+        return 0;
+    int rc = lock_side(r, &h->prod, pf_deadline(PF_SECOND));
+    if (rc < 0)
+        return rc;
+    if (view(&h->prod).count == view(&h->cons).count) {
+        pf__put(&h->rung, 0); /* first: the other way round a kill between would silence it for ever */
+        PF_POINT("settle.quiet");
+        rc = pf_bell_reset(&r->bell);
+    }
+    pf_mutex_unlock(&h->prod.lock, &r->peer);
+    return rc;
+}
+
+int pf_ring_done(struct pf_ring *r)
+{
+    struct header *h = r->h;
+    uint64_t done = pf__load(&h->done), put;
+    do {
+        put = view(&h->prod).count;
+        if (done >= put)
+            return -EINVAL;
+    } while (!atomic_compare_exchange_weak(&h->done, &done, done + 1));
+    PF_POINT("done.counted");
+    if (done + 1 != put)
+        return 0;
+    uint32_t w = pf__load(&h->done_word);
+    while (!(w & 255)) {
+        if (atomic_compare_exchange_weak(&h->done_word, &w, w + 256))
+            return 0;
+    }
+    if (pf_futex_add_wake(&h->done_word, 8, INT_MAX) == -ENOSYS) {
+        atomic_fetch_add(&h->done_word, 256);
+        pf_futex_wake(&h->done_word, INT_MAX);
+    }
+    PF_POINT("done.woken");
+    return 0;
+}
+
+int pf_ring_join(struct pf_ring *r, int64_t deadline)
+{
+    struct header *h = r->h;
+    for (;;) {
+        uint32_t w = pf__load(&h->done_word);
+        if (pf__load(&h->done) == view(&h->prod).count)
+            return 0;
+        if (deadline <= PF_NOWAIT || (deadline != PF_FOREVER && deadline <= pf_now()))
+            return -ETIMEDOUT;
+        int rc = sleep_on(&h->done_word, w, deadline);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+void pf_ring_stats(struct pf_ring *r, struct pf_ring_stats *s)
+{
+    struct header *h = r->h;
+    s->got = view(&h->cons).count;
+    s->put = view(&h->prod).count;
+    s->done = pf__load(&h->done);
+    s->ring_bytes = pf__peek(&h->alloc);
+    s->block_bytes = block_bytes(h, false);
+    s->lent_bytes = s->block_bytes - block_bytes(h, true);
+    s->producer = pf_mutex_owner(&h->prod.lock);
+    s->consumer = pf_mutex_owner(&h->cons.lock);
+}
+
+static int open_handle(struct pf_ring **out, int fd, struct pf_bell bell)
+{
+    struct pf_ring *r = calloc(1, sizeof *r);
+    if (!r)
+        return -ENOMEM;
+    void *addr;
+    int rc = pf_shm_map(fd, 0, ZONE + NEAR, &addr);
+    if (rc < 0) {
+        free(r);
+        return rc;
+    }
+    r->near = addr;
+    r->h = addr;
+    r->fd = fd;
+    r->bell = bell;
+    atomic_init(&r->spin[0], SPIN_MAX / 2);
+    atomic_init(&r->spin[1], SPIN_MAX / 2);
+    *out = r;
+    return 0;
+}
+
+static void close_handle(struct pf_ring *r)
+{
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        void *addr = pf__peek(&r->map[i].addr);
+        if (addr)
+            pf_shm_unmap(addr, pf__peek(&r->map[i].size));
+    }
+    if (r->peer.slots)
+        pf_peer_drop(&r->peer);
+    for (int side = 0; side < 2; side++) {
+        if (r->far[side].addr)
+            pf_shm_unmap(r->far[side].addr, r->far[side].size);
+    }
+    pf_shm_unmap(r->near, ZONE + NEAR);
+    free(r);
+}
+
+int pf_ring_create(struct pf_ring **out, uint64_t maxsize, uint64_t max_bytes)
+{
+    uint64_t zone = ZONE_MAX, blocks_max = BLOCKS_MAX;
+    int fd = pf_shm_create(BLOCKS_AT + blocks_max);
+    /* A limit on file sizes, or a platform whose segments are not sparse: a smaller file, without blocks. */
+    for (uint64_t size = ZONE_MAX; (fd == -EFBIG || fd == -EINVAL || fd == -ENOMEM) && size >= NEAR; size /= 2) {
+        zone = size;
+        blocks_max = 0;
+        fd = pf_shm_create(ZONE + zone);
+    }
+    if (fd < 0)
+        return fd;
+    struct pf_bell bell;
+    int rc = pf_bell_open(&bell);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    struct pf_ring *r;
+    rc = open_handle(&r, fd, bell);
+    if (rc < 0) {
+        pf_bell_close(&bell);
+        close(fd);
+        return rc;
+    }
+    rc = pf_shm_reserve(fd, 0, sizeof(struct header) < PAGE ? PAGE : 2 * PAGE);
+    if (rc < 0) {
+        pf_ring_close(r);
+        return rc;
+    }
+    struct header *h = r->h;
+    h->layout = LAYOUT;
+    h->header_size = sizeof *h;
+    h->maxsize = maxsize;
+    h->zone = zone;
+    h->blocks_max = blocks_max;
+    h->pid_namespace = pf_pid_namespace();
+    atomic_init(&h->ceiling, max_bytes);
+    pf__put(&h->prod.cpu, -1);
+    pf__put(&h->cons.cpu, -1);
+    h->magic = MAGIC;
+    r->zone = h->zone;
+    r->blocks_max = h->blocks_max;
+    r->maxsize = h->maxsize;
+    pf_peer_init(&r->peer, &h->slots, fd, h->pid_namespace);
+    *out = r;
+    return 0;
+}
+
+int pf_ring_attach(struct pf_ring **out, int fd, struct pf_bell bell)
+{
+    struct pf_ring *r;
+    off_t size = lseek(fd, 0, SEEK_END);
+    if (size < 0)
+        return -errno;
+    if ((uint64_t)size < ZONE + NEAR)
+        return -PF_ECORRUPT;
+    int rc = open_handle(&r, fd, bell);
+    if (rc < 0)
+        return rc;
+    struct header *h = r->h;
+    if (h->magic != MAGIC)
+        rc = -PF_ECORRUPT;
+    else if (h->layout != LAYOUT || h->header_size != sizeof *h)
+        rc = -PF_EVERSION;
+    else if (h->zone < NEAR || h->zone > ZONE_MAX || ZONE + h->zone > (uint64_t)size ||
+             h->blocks_max > BLOCKS_MAX || (h->blocks_max && BLOCKS_AT + h->blocks_max > (uint64_t)size))
+        rc = -PF_ECORRUPT;
+    if (rc < 0) {
+        close_handle(r);
+        return rc;
+    }
+    r->zone = h->zone;
+    r->blocks_max = h->blocks_max;
+    r->maxsize = h->maxsize;
+    pf_peer_init(&r->peer, &h->slots, fd, h->pid_namespace);
+    *out = r;
+    return 0;
+}
+
+void pf_ring_close(struct pf_ring *r)
+{
+    int fd = r->fd;
+    struct pf_bell bell = r->bell;
+    close_handle(r);
+    pf_bell_close(&bell);
+    close(fd);
+}
+
+int pf_ring_fd(const struct pf_ring *r)
+{
+    return r->fd;
+}
+
+struct pf_bell pf_ring_bell(const struct pf_ring *r)
+{
+    return r->bell;
+}

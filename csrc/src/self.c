@@ -1,0 +1,93 @@
+#include "procfast/self.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "os.h"
+#include "procfast/clock.h"
+
+struct page {
+    _Atomic uint64_t epoch; /* 0 in a new process image: the kernel wiped the page */
+    _Atomic int pid;
+    _Atomic uint64_t pid_namespace;
+};
+
+/* Written once: the page's address, with WIPED where the kernel does wipe it at fork; else the pid is
+ * compared at each call. */
+static _Atomic uintptr_t the_page;
+#define WIPED ((uintptr_t)1)
+
+/* The thread's cache. Never trusted across an epoch. */
+#if defined(__GLIBC__)
+static __thread struct pf_thread the_thread __attribute__((tls_model("initial-exec")));
+#else
+static __thread struct pf_thread the_thread;
+#endif
+
+static struct page *get_page(bool *wiped)
+{
+    uintptr_t tagged = pf__load(&the_page);
+    if (!tagged) {
+        void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+            return NULL;
+        uintptr_t mine = (uintptr_t)p | (pf__wipe_on_fork(p, 4096) == 0 ? WIPED : 0);
+        if (atomic_compare_exchange_strong(&the_page, &tagged, mine))
+            tagged = mine;
+        else
+            munmap(p, 4096);
+    }
+    *wiped = tagged & WIPED;
+    return (struct page *)(tagged & ~WIPED);
+}
+
+static uint64_t new_epoch(struct page *p)
+{
+    /* Time, so that a pid that comes round again can't look like an ancestor. */
+    uint64_t seen = 0, mine = ((uint64_t)pf_now() << 1) | 1;
+    pf__put(&p->pid, getpid());
+    return atomic_compare_exchange_strong(&p->epoch, &seen, mine) ? mine : seen;
+}
+
+uint64_t pf_epoch(void)
+{
+    bool wiped;
+    struct page *p = get_page(&wiped);
+    if (!p) /* not even a page of memory: the pid must do */
+        return ((uint64_t)getpid() << 1) | 1;
+    uint64_t epoch = pf__load(&p->epoch);
+    if (epoch && !wiped && pf__peek(&p->pid) != getpid()) {
+        if (atomic_compare_exchange_strong(&p->epoch, &epoch, 0))
+            pf__put(&p->pid_namespace, 0);
+        epoch = pf__load(&p->epoch);
+    }
+    return epoch ? epoch : new_epoch(p);
+}
+
+struct pf_thread *pf_thread_self(void)
+{
+    struct pf_thread *t = &the_thread;
+    uint64_t epoch = pf_epoch();
+    if (t->epoch != epoch) {
+        t->tid = pf__tid();
+        t->robust = pf__robust_list(t) == 0;
+        t->epoch = epoch;
+    }
+    return t;
+}
+
+uint64_t pf_pid_namespace(void)
+{
+    bool wiped;
+    struct page *p = get_page(&wiped);
+    if (!p)
+        return pf__pid_namespace();
+    pf_epoch(); /* a child may be in a namespace of its own: a fork clears the cache */
+    uint64_t ns = pf__peek(&p->pid_namespace);
+    if (!ns) {
+        ns = pf__pid_namespace();
+        pf__put(&p->pid_namespace, ns ? ns : UINT64_MAX);
+    }
+    return ns == UINT64_MAX ? 0 : ns;
+}

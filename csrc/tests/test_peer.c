@@ -1,0 +1,234 @@
+#include "segment.h"
+
+static void one_slot_each(void)
+{
+    segment_open();
+    CHECK_EQ(atomic_load(&peer.slot), PF_NO_SLOT);
+    int mine = pf_peer_slot(&peer, NULL, NULL);
+    CHECK(mine >= 0);
+    CHECK_EQ(pf_peer_slot(&peer, NULL, NULL), mine); /* kept */
+    CHECK_EQ(pf_peer_alive(&peer, (uint32_t)mine), 1);
+    CHECK_EQ(pf_peer_alive(&peer, (uint32_t)mine + 1), 0); /* never taken */
+    CHECK(pf_peer_alive(&peer, PF_SLOTS) < 0);
+    CHECK(pf_peer_alive(&peer, PF_NO_SLOT) < 0);
+    CHECK_EQ(atomic_load(&seg->slots.ident[mine]) & UINT32_MAX, getpid());
+
+    pid_t pid[3];
+    for (int i = 0; i < 3; i++) {
+        pid[i] = segment_fork();
+        if (pid[i] == 0) {
+            int slot = pf_peer_slot(&peer, NULL, NULL);
+            CHECK(slot >= 0 && slot != mine);
+            atomic_store(&seg->flag[i], slot);
+            atomic_fetch_add(&seg->flag[8], 1);
+            check_until(&seg->flag[9], 1);
+            _exit(0);
+        }
+    }
+    check_until(&seg->flag[8], 3);
+    int s[3];
+    for (int i = 0; i < 3; i++) {
+        s[i] = atomic_load(&seg->flag[i]);
+        CHECK_EQ(pf_peer_alive(&peer, (uint32_t)s[i]), 1);
+    }
+    CHECK(s[0] != s[1] && s[1] != s[2] && s[0] != s[2]);
+    atomic_store(&seg->flag[9], 1);
+    for (int i = 0; i < 3; i++) {
+        check_reap(pid[i]);
+        CHECK_EQ(pf_peer_alive(&peer, (uint32_t)s[i]), 0);
+    }
+    segment_close();
+}
+
+static void count_sweep(void *arg, uint32_t slot)
+{
+    int *n = arg;
+    CHECK(slot < PF_SLOTS);
+    CHECK_EQ(atomic_load(&peer.slot), PF_NO_SLOT); /* not ours yet */
+    ++*n;
+}
+
+static void dead_slot_is_swept(void)
+{
+    segment_open();
+    pid_t pid = segment_fork();
+    if (pid == 0) {
+        atomic_store(&seg->flag[0], pf_peer_slot(&peer, NULL, NULL));
+        atomic_store(&seg->flag[1], 1);
+        pause();
+    }
+    check_until(&seg->flag[1], 1);
+    uint32_t slot = (uint32_t)atomic_load(&seg->flag[0]);
+    CHECK_EQ(pf_peer_alive(&peer, slot), 1);
+    check_kill(pid);
+    CHECK_EQ(pf_peer_alive(&peer, slot), 0);
+    int swept = 0;
+    CHECK_EQ(pf_peer_slot(&peer, count_sweep, &swept), slot);
+    CHECK_EQ(swept, 1);
+    CHECK_EQ(pf_peer_slot(&peer, count_sweep, &swept), slot);
+    CHECK_EQ(swept, 1);
+    segment_close();
+}
+
+static void drop_gives_back(void)
+{
+    segment_open();
+    int slot = pf_peer_slot(&peer, NULL, NULL);
+    CHECK(slot >= 0);
+    pf_peer_drop(&peer);
+    CHECK_EQ(pf_peer_alive(&peer, (uint32_t)slot), 0);
+    pf_peer_drop(&peer);
+    CHECK_EQ(pf_peer_slot(&peer, NULL, NULL), slot);
+    segment_close();
+}
+
+/* A child neither owns its parent's slot, nor keeps it, nor can give it back. */
+static void child_has_none(void)
+{
+    segment_open();
+    CHECK(!pf_peer_refresh(&peer));
+    pid_t parent = check_fork();
+    if (parent == 0) { /* plays the parent: takes a slot, forks, dies before its child */
+        pf_peer_refresh(&peer);
+        int slot = pf_peer_slot(&peer, NULL, NULL);
+        CHECK(slot >= 0);
+        pid_t child = fork();
+        if (child == 0) {
+            pf_peer_drop(&peer); /* before refresh: must not touch the parent's */
+            CHECK(pf_peer_refresh(&peer));
+            CHECK(!pf_peer_refresh(&peer));
+            CHECK_EQ(atomic_load(&peer.slot), PF_NO_SLOT);
+            CHECK_EQ(pf_peer_alive(&peer, (uint32_t)slot), 1);
+            CHECK(pf_peer_slot(&peer, NULL, NULL) != slot);
+            atomic_store(&seg->flag[0], slot + 1);
+            atomic_store(&seg->flag[2], (int)getpid());
+            check_until(&seg->flag[1], 1);
+            _exit(0);
+        }
+        pause();
+    }
+    check_until(&seg->flag[2], 1);
+    uint32_t slot = (uint32_t)atomic_load(&seg->flag[0]) - 1;
+    CHECK_EQ(pf_peer_alive(&peer, slot), 1);
+    check_kill(parent);
+    CHECK_EQ(pf_peer_alive(&peer, slot), 0); /* though the child lives */
+    atomic_store(&seg->flag[1], 1);
+    segment_close();
+}
+
+static void all_taken(void)
+{
+    segment_open();
+    static struct pf_peer many[PF_SLOTS + 1];
+    for (int i = 0; i <= PF_SLOTS; i++) {
+        pf_peer_init(&many[i], &seg->slots, seg_fd, pf_pid_namespace());
+        int slot = pf_peer_slot(&many[i], NULL, NULL);
+        CHECK_EQ(slot, i < PF_SLOTS ? i : -ENOSPC);
+    }
+    pf_peer_drop(&many[7]);
+    CHECK_EQ(pf_peer_slot(&many[PF_SLOTS], NULL, NULL), 7);
+    for (int i = 0; i <= PF_SLOTS; i++)
+        pf_peer_drop(&many[i]);
+    segment_close();
+}
+
+/* Thousands of processes come and go by SIGKILL: the table never fills. */
+static void slots_never_leak(void)
+{
+    segment_open();
+    for (int i = 0; i < 1200; i++) {
+        pid_t pid = segment_fork();
+        if (pid == 0) {
+            CHECK_EQ(pf_peer_slot(&peer, NULL, NULL), 0);
+            raise(SIGKILL);
+        }
+        int status = check_reap_within(pid, 10 * PF_SECOND);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    }
+    segment_close();
+}
+
+/* Many at once: no two ever have the same slot. */
+static void race_for_slots(void)
+{
+    segment_open();
+    _Atomic int *owner = check_shared(PF_SLOTS * sizeof *owner);
+    pid_t pid[16];
+    for (int i = 0; i < 16; i++) {
+        pid[i] = segment_fork();
+        if (pid[i] == 0) {
+            check_until(&seg->flag[0], 1);
+            for (int k = 0; k < 50; k++) {
+                int slot = pf_peer_slot(&peer, NULL, NULL);
+                CHECK(slot >= 0);
+                CHECK_EQ(atomic_exchange(&owner[slot], 1), 0);
+                atomic_store(&owner[slot], 0);
+                pf_peer_drop(&peer);
+            }
+            _exit(0);
+        }
+    }
+    atomic_store(&seg->flag[0], 1);
+    for (int i = 0; i < 16; i++)
+        check_reap(pid[i]);
+    munmap((void *)owner, PF_SLOTS * sizeof *owner);
+    segment_close();
+}
+
+static void epochs(void)
+{
+    uint64_t mine = pf_epoch();
+    CHECK(mine != 0 && pf_epoch() == mine);
+    uint64_t *theirs = check_shared(4096);
+    for (int i = 0; i < 100; i++) {
+        pid_t pid = check_fork();
+        if (pid == 0) {
+            theirs[i] = pf_epoch();
+            CHECK(theirs[i] == pf_epoch());
+            _exit(0);
+        }
+        check_reap(pid);
+        CHECK(theirs[i] != mine);
+        for (int k = 0; k < i; k++)
+            CHECK(theirs[k] != theirs[i]);
+    }
+    CHECK(pf_epoch() == mine);
+    munmap(theirs, 4096);
+}
+
+static void *tell_tid(void *arg)
+{
+    struct pf_thread *t = pf_thread_self();
+    *(uint32_t *)arg = t->tid;
+    CHECK(t == pf_thread_self() && t->epoch == pf_epoch());
+    return NULL;
+}
+
+static void threads(void)
+{
+    uint32_t a, b;
+    pthread_t t;
+    tell_tid(&a);
+    CHECK(a != 0 && a < PF_OWNER_SLOT);
+    CHECK_EQ(pthread_create(&t, NULL, tell_tid, &b), 0);
+    pthread_join(t, NULL);
+    CHECK(b != 0 && b < PF_OWNER_SLOT && b != a);
+    pid_t pid = check_fork();
+    if (pid == 0) {
+        uint32_t c;
+        tell_tid(&c);
+#if defined(__linux__) && !defined(PF_OS_POSIX)
+        CHECK_EQ(c, getpid());
+        CHECK(pf_thread_self()->robust);
+#else
+        CHECK(!pf_thread_self()->robust);
+#endif
+        _exit(0);
+    }
+    check_reap(pid);
+}
+
+static const struct check_case cases[] = {CASE(one_slot_each),    CASE(dead_slot_is_swept), CASE(drop_gives_back),
+                                          CASE(child_has_none),   CASE(all_taken),          CASE(slots_never_leak),
+                                          CASE(race_for_slots),   CASE(epochs),             CASE(threads)};
+CHECK_MAIN(cases)

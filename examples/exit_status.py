@@ -1,0 +1,65 @@
+"""How a process ended, and what its parent reads: by Process.exitcode, and raw by waitpid.
+
+    python examples/exit_status.py [fork|spawn|forkserver]
+"""
+
+import os
+import signal
+import sys
+
+import procfast
+
+
+def end(how):
+    if how == "return":
+        return
+    if how == "sys.exit":
+        sys.exit(3)  # an exception: finally-blocks run
+    if how == "sys.exit with text":
+        sys.exit("printed on stderr; this line belongs to the example")
+    if how == "os._exit":
+        os._exit(4)  # at once: no finally-blocks, nothing flushed
+    if how == "error":
+        sys.stderr = open(os.devnull, "w")  # keep the expected traceback off the screen
+        raise ValueError("not caught")
+    if how == "signal":
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+WANTED = {
+    "return": 0,
+    "sys.exit": 3,
+    "sys.exit with text": 1,
+    "os._exit": 4,
+    "error": 1,
+    "signal": -signal.SIGTERM,
+}
+
+
+def main():
+    for how, code in WANTED.items():
+        process = procfast.Process(target=end, args=(how,))
+        process.start()
+        process.join()
+        assert process.exitcode == code, (how, process.exitcode)
+
+    # The same from the system: an exit code, or the signal that ended it.
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFEXITED(status) and os.WEXITSTATUS(status) == 7
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL  # as Process.exitcode says it
+    print("ok", procfast.backend, procfast.get_start_method())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        procfast.set_start_method(sys.argv[1])
+    main()

@@ -1,0 +1,51 @@
+"""Large NumPy arrays through a queue (needs numpy: `python -m pip install numpy`).
+
+Natively an array is copied into shared memory once and not pickled; the receiver may write into what
+it gets, and neither side sees the other's changes.
+
+    python examples/queue_numpy.py [fork|spawn|forkserver]
+"""
+
+import sys
+
+import procfast
+
+try:
+    import numpy
+except ModuleNotFoundError:
+    sys.exit("this example needs numpy: python -m pip install numpy")
+
+
+def normalise(images, done):
+    for index, image in iter(images.get, None):
+        image -= image.min()  # in place: the array that arrived belongs to this process
+        image /= image.max()
+        done.put((index, image))
+
+
+def main():
+    images, done = procfast.Queue(), procfast.Queue()
+    worker = procfast.Process(target=normalise, args=(images, done))
+    worker.start()
+    sent = [numpy.random.default_rng(k).normal(size=(512, 512)) for k in range(8)]
+    kept = [image.copy() for image in sent]
+    for index, image in enumerate(sent):
+        images.put((index, image))
+    images.put(None)
+    for index in range(len(sent)):
+        number, image = done.get()
+        assert number == index
+        assert image.shape == (512, 512) and image.dtype == numpy.float64
+        assert image.min() == 0.0 and image.max() == 1.0
+        expected = sent[index] - sent[index].min()
+        assert numpy.array_equal(image, expected / expected.max())
+    worker.join()
+
+    assert all(numpy.array_equal(a, b) for a, b in zip(sent, kept)), "the sender's arrays are its own"
+    print("ok", procfast.backend, procfast.get_start_method())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        procfast.set_start_method(sys.argv[1])
+    main()

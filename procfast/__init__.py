@@ -1,0 +1,45 @@
+"""multiprocessing, faster and safe from killed processes.
+
+`import procfast as multiprocessing` is all there is to it: every name and every submodule is here.
+`procfast.install()` does the same for programs that say `import multiprocessing`.
+
+backend        the backend in use: "native" (queues and processes in C) or "stdlib" (multiprocessing itself)
+backend_error  why no better backend is in use, or None
+features       what the backend promises beyond multiprocessing
+get_context    get_context(method=None, backend=None): both backends can be used side by side
+info           what runs here, and why
+"""
+
+import multiprocessing
+from typing import Any
+
+from . import _backend, _submodules
+from ._version import __version__
+from .context import public_names
+
+_submodules.alias(__name__)
+_chosen, backend_error = _backend.choose()
+_names = public_names(_chosen.default_context)
+globals().update(_names)
+
+from .install import install, uninstall  # noqa: E402
+
+__all__ = [*_names, "backend_error", "info", "install", "uninstall"]  # noqa: PLE0604
+
+
+def info() -> dict[str, Any]:
+    """What runs here, and why: versions, the backend, the kernel's features, object by object.
+
+    `python -m procfast info` prints it. Probing opens a few descriptors for a moment.
+    """
+    from .cli.info import collect
+
+    return collect()
+
+
+def __getattr__(name: str) -> Any:
+    """What multiprocessing has beside its public names: submodules that are loaded, constants."""
+    try:
+        return getattr(multiprocessing, name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

@@ -1,0 +1,60 @@
+"""Which backend answers: PROCFAST_BACKEND, else native where it loads, else the standard library's.
+
+A backend is a package of this directory; nothing here knows how many there are.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import warnings
+from types import ModuleType
+
+from .exceptions import BackendError
+
+VARIABLE = "PROCFAST_BACKEND"
+BACKENDS = ("native", "stdlib")  # in order of preference; the last one loads everywhere
+
+
+def load(name: str) -> ModuleType:
+    """The `context` module of a backend.
+
+    Raises ValueError for a name that is no backend, and BackendError (an ImportError) with the
+    loader's own reason where the backend does not load.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
+    try:
+        return importlib.import_module(f".{name}.context", __package__)
+    except ImportError as error:
+        raise BackendError(f"the {name} backend does not load: {error}") from error
+
+
+@functools.cache
+def choose() -> tuple[ModuleType, str | None]:
+    """The `context` module of the backend that this process uses, and why no better one was taken.
+
+    An explicit PROCFAST_BACKEND is obeyed or raises BackendError; it is never overridden silently.
+    """
+    wanted = os.environ.get(VARIABLE)
+    if wanted:
+        try:
+            return load(wanted), None
+        except (ValueError, BackendError) as error:
+            raise BackendError(f"{VARIABLE}={wanted}: {error}") from error
+    *better, last = BACKENDS
+    reasons = []
+    for name in better:
+        try:
+            return load(name), None
+        except BackendError as error:
+            reasons.append(str(error))
+    why = "; ".join(reasons)
+    warnings.warn(
+        f"procfast uses the {last} backend: {why}. {VARIABLE}={last} in the environment chooses it "
+        "on purpose and silences this warning.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return load(last), why

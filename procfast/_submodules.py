@@ -1,0 +1,58 @@
+"""`procfast.X` for each submodule X of `multiprocessing` that procfast has no version of its own of.
+
+It is not a copy: `procfast.queues` *is* the module object `multiprocessing.queues`. So there is one
+`util` registry, one `process` state and one `ForkingPickler`, whichever name they are imported by.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_OWN = frozenset({"context"})  # the submodules of multiprocessing that procfast has its own version of
+
+
+class _SameModule:
+    """A loader that hands the import system a module which exists already."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = importlib.import_module(self._name)
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec  # the import system has just put ours there
+
+
+class _Finder:
+    """Finds the submodules that only multiprocessing has."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, tail = name.partition(".")
+        if package != self._package or tail in ("", *_OWN):
+            return None
+        parent = sys.modules[name.rpartition(".")[0]].__name__
+        if parent != package and not parent.startswith("multiprocessing."):
+            return None  # below a package of procfast's own
+        found = importlib.util.find_spec(f"multiprocessing.{tail}")
+        if found is None:
+            return None
+        return ModuleSpec(name, _SameModule(found.name), is_package=bool(found.submodule_search_locations))
+
+
+def alias(package: str) -> None:
+    """Make the submodules of multiprocessing importable below `package`."""
+    # in front: the usual finder would follow the __path__ of an aliased package to a second copy
+    sys.meta_path.insert(0, _Finder(package))

@@ -1,0 +1,572 @@
+"""What is timed: plain programs against the API of `multiprocessing`, the same for every backend.
+
+Nothing here knows which backend it runs on: each workload takes a context, uses `Queue()`, `put`,
+`get`, `Process(...)` as any program would, checks what arrived, and only then answers a number.
+Processes are forked, so that what is timed is the object and not the start of an interpreter.
+
+How a throughput is taken: all processes are started and push a few items through (warm-up), meet at
+a barrier, and the time runs from the first `put` to the return of the last `get`.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from multiprocessing.context import BaseContext
+from typing import Any
+
+from procfast.cli.compare import sources
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a cell may take, and where its processes may run."""
+
+    quick: bool
+    cpus: Sequence[int]  # CPUs this cell may use; several only where the case wants them apart
+
+    @property
+    def seconds(self) -> float:
+        """How long the timed part of a cell shall last, about."""
+        return 0.3 if self.quick else 0.6
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measured number, already checked: `value` in the unit of its case."""
+
+    value: float
+    items: int = 0
+    seconds: float = 0.0
+    digest: str = ""  # of the results, where both backends have to agree on them
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+def pin(cpus: Iterable[int]) -> None:
+    """Run on these CPUs only, where the system can be told."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cpus)
+
+
+def expect(condition: bool, what: str) -> None:
+    """Raise when a result is wrong (a time is worth nothing then)."""
+    if not condition:
+        raise AssertionError(what)
+
+
+class Crew:
+    """Processes that report through a pipe each; an error in one of them is raised here."""
+
+    def __init__(self, ctx: BaseContext) -> None:
+        self._ctx = ctx
+        self._members: list[tuple[Any, Any]] = []
+
+    def start(self, target: Callable[..., Any], *args: Any) -> Any:
+        """Start `target(*args)` in a process; what it returns is what `results` answers."""
+        receive, send = self._ctx.Pipe(duplex=False)
+        # daemons, so that an error here ends the cell instead of waiting for them at exit
+        process = self._ctx.Process(target=self._main, args=(send, target, args), daemon=True)
+        process.start()
+        send.close()
+        self._members.append((process, receive))
+        return process
+
+    @staticmethod
+    def _main(send: Any, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        send.send(target(*args))
+
+    def results(self) -> list[Any]:
+        """What each process returned, in the order they were started; all are joined."""
+        answers = []
+        for process, receive in self._members:
+            try:
+                answers.append(receive.recv())
+            except EOFError:
+                process.join()
+                raise RuntimeError(f"a process ended with exit code {process.exitcode}") from None
+        for process, receive in self._members:
+            process.join()
+            receive.close()
+        return answers
+
+
+# --- one way through a queue ---------------------------------------------------------------------
+
+
+class Ints:
+    """Ints of one byte. Every item is kept until the clock has stopped, then compared."""
+
+    size = 1
+
+    def items(self, count: int) -> list[int]:
+        return [i & 255 for i in range(count)]
+
+    def take(self, get: Callable[[], Any], count: int) -> list[int]:
+        return [get() for _ in repeat(None, count)]
+
+    warm_up = take
+
+    def take_all(self, get: Callable[[], Any]) -> list[int]:
+        return list(iter(get, None))
+
+    def check(self, taken: list[int], count: int) -> None:
+        expect(taken == self.items(count), "the ints that came are not those that were sent")
+
+
+class Blocks:
+    """Few large objects in turn. Each is compared whole in the warm-up, and at one place of every
+    page while the clock runs, so that no page of it goes unread."""
+
+    kinds = 2
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._payloads = [self.payload(k) for k in range(self.kinds)]
+        self._marks = [self.mark(payload) for payload in self._payloads]
+
+    def payload(self, kind: int) -> Any:
+        return hashlib.shake_128(bytes([kind])).digest(self.size)
+
+    def mark(self, payload: Any) -> Any:
+        return payload[::4096]
+
+    def items(self, count: int) -> list[Any]:
+        return [self._payloads[i % self.kinds] for i in range(count)]
+
+    def warm_up(self, get: Callable[[], Any], count: int) -> None:
+        for i in range(count):
+            expect(bytes(get()) == bytes(self._payloads[i % self.kinds]), "an item came changed")
+
+    def take(self, get: Callable[[], Any], count: int) -> int:
+        wrong, length = 0, len(self._payloads[0])
+        for i in range(count):
+            block = get()
+            wrong += self.mark(block) != self._marks[i % self.kinds] or len(block) != length
+        return wrong
+
+    def check(self, taken: int, count: int) -> None:
+        expect(taken == 0, f"{taken} of {count} items are not what was sent")
+
+
+class Arrays(Blocks):
+    """NumPy arrays of float64."""
+
+    def payload(self, kind: int) -> Any:
+        import numpy
+
+        return numpy.random.default_rng(kind).random(self.size // 8)
+
+    def mark(self, payload: Any) -> bytes:
+        return bytes(payload[::512].tobytes())
+
+
+def _send(queue: Any, gate: Any, payload: Any, warm: int, count: int, ends: int) -> float:
+    put = queue.put
+    for item in payload.items(warm) + [None] * ends:
+        put(item)
+    items = payload.items(count) + [None] * ends
+    gate.wait()
+    begin = time.monotonic()
+    for item in items:
+        put(item)
+    return begin
+
+
+def _receive_counted(queue: Any, gate: Any, payload: Any, warm: int, count: int, in_order: bool) -> Any:
+    payload.warm_up(queue.get, warm)
+    gate.wait()
+    taken = payload.take(queue.get, count)
+    end = time.monotonic()
+    if in_order:
+        payload.check(taken, count)
+        return end, count, 0
+    return end, len(taken), sum(taken)
+
+
+def _receive_shared(queue: Any, gate: Any, payload: Any) -> Any:
+    payload.take_all(queue.get)
+    gate.wait()
+    taken = payload.take_all(queue.get)
+    return time.monotonic(), len(taken), sum(taken)
+
+
+def one_way(
+    ctx: BaseContext,
+    plan: Plan,
+    payload: Any,
+    producers: int = 1,
+    consumers: int = 1,
+    prepare: Callable[[Any], Any] = lambda queue: None,
+    send: Callable[..., float] = _send,
+    receive: Callable[..., Any] = _receive_counted,
+) -> Sample:
+    """Items per second through one `Queue()`; `prepare` gets the queue before anybody uses it."""
+    if len(plan.cpus) == 1:
+        pin(plan.cpus)
+    warm = max(8, min(2000, 32 * MIB // payload.size))
+
+    def run(each: int) -> float:
+        queue, gate, crew = ctx.Queue(), ctx.Barrier(producers + consumers), Crew(ctx)
+        prepare(queue)
+        ends = consumers if consumers > 1 else 0
+        for _ in range(producers):
+            crew.start(send, queue, gate, payload, warm, each, ends)
+        for _ in range(consumers):
+            if consumers > 1:
+                crew.start(_receive_shared, queue, gate, payload)
+            else:
+                crew.start(
+                    receive, queue, gate, payload, warm * producers, each * producers, producers == 1
+                )
+        answers = crew.results()
+        if producers + consumers > 2:
+            received = answers[producers:]
+            expect(sum(a[1] for a in received) == each * producers, "items were lost or doubled")
+            expect(sum(a[2] for a in received) == sum(payload.items(each)) * producers, "wrong items")
+        queue.close()
+        queue.join_thread()
+        return float(max(a[0] for a in answers[producers:]) - min(answers[:producers]))
+
+    each = warm
+    seconds = run(each)
+    # As many items as fill the time: found by doing it, since the rate of a short run misleads.
+    for _ in range(4):
+        if seconds >= 0.6 * plan.seconds:
+            break
+        each = max(each + 1, int(each * min(20.0, plan.seconds / seconds)))
+        seconds = run(each)
+    count = each * producers
+    return Sample(count / seconds, count, seconds)
+
+
+def ask_for_descriptor(queue: Any) -> None:
+    """What a program that uses `select` does once: from then on the queue has to signal."""
+    expect(queue._reader.fileno() >= 0, "no descriptor")
+
+
+def _send_many(queue: Any, gate: Any, payload: Any, warm: int, count: int, ends: int) -> float:
+    items = payload.items(count)
+    queue.put_many(payload.items(warm))
+    gate.wait()
+    begin = time.monotonic()
+    for i in range(0, count, 256):
+        queue.put_many(items[i : i + 256])
+    return begin
+
+
+def _receive_many(queue: Any, gate: Any, payload: Any, warm: int, count: int, in_order: bool) -> Any:
+    def take(count: int) -> list[Any]:
+        taken: list[Any] = []
+        while len(taken) < count:
+            taken += queue.get_many(min(256, count - len(taken)))
+        return taken
+
+    take(warm)
+    gate.wait()
+    taken = take(count)
+    end = time.monotonic()
+    payload.check(taken, count)
+    return end, count, 0
+
+
+# --- there and back ------------------------------------------------------------------------------
+
+
+def _echo(there: Any, back: Any, cpus: Iterable[int]) -> int:
+    pin(cpus)
+    get, put, count = there.get, back.put, 0
+    for item in iter(get, None):
+        put(item)
+        count += 1
+    return count
+
+
+def ping_pong(ctx: BaseContext, plan: Plan) -> Sample:
+    """Seconds for an int to go to another process and come back, median."""
+    there, back, crew = ctx.Queue(), ctx.Queue(), Crew(ctx)
+    crew.start(_echo, there, back, [plan.cpus[-1]])
+    pin([plan.cpus[0]])
+    put, get, clock = there.put, back.get, time.perf_counter_ns
+    for i in range(500):
+        put(i)
+        expect(get() == i, "another item came back")
+    trips, wrong = [], 0
+    stop = clock() + int(plan.seconds * 1e9)
+    while True:
+        i = len(trips) & 255
+        begin = clock()
+        put(i)
+        answer = get()
+        end = clock()
+        trips.append(end - begin)
+        wrong += answer != i
+        if end > stop:
+            break
+    put(None)
+    expect(crew.results() == [len(trips) + 500] and not wrong, "other items came back")
+    spread = statistics.quantiles(trips, n=100)
+    return Sample(
+        spread[49] / 1e9, len(trips), sum(trips) / 1e9, extra={"p90": spread[89] / 1e9, "p99": spread[98] / 1e9}
+    )
+
+
+# --- waiting, memory, processes -------------------------------------------------------------------
+
+
+def _blocked(queue: Any, ready: Any) -> float:
+    queue.put(0)
+    queue.get()  # the first use may set up things; the wait is what is measured
+    ready.send(None)
+    begin = time.process_time()
+    item = queue.get()
+    used = time.process_time() - begin
+    expect(item == "awake", "another item")
+    return used
+
+
+def blocked_get(ctx: BaseContext, plan: Plan) -> Sample:
+    """Seconds of CPU that a process uses while it waits in `get()`, with all of its threads."""
+    seconds = 2.0 if plan.quick else 10.0
+    queue, crew = ctx.Queue(), Crew(ctx)
+    receive, send = ctx.Pipe(duplex=False)
+    crew.start(_blocked, queue, send)
+    receive.recv()
+    time.sleep(seconds)
+    queue.put("awake")
+    return Sample(crew.results()[0], 1, seconds)
+
+
+def memory_of(pids: Iterable[int]) -> int:
+    """Bytes that these processes hold: their own pages, and every page of the memory files that they
+    have open, mapped or not, each file once."""
+    own, files = 0, {}
+    for pid in pids:
+        with open(f"/proc/{pid}/status") as status:
+            own += int(re.search(r"^RssAnon:\s+(\d+) kB", status.read(), re.M)[1]) << 10  # type: ignore[index]
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            path = f"/proc/{pid}/fd/{name}"
+            try:
+                if "memfd:" in os.readlink(path):
+                    found = os.stat(path)
+                    files[found.st_dev, found.st_ino] = found.st_blocks * 512
+            except FileNotFoundError:
+                continue  # the descriptor that listed this directory
+    return own + sum(files.values())
+
+
+_BACKLOG_ITEM = 64 << 10
+
+
+def _available_memory() -> int:
+    with open("/proc/meminfo") as file:
+        return int(re.search(r"^MemAvailable:\s+(\d+) kB", file.read(), re.M)[1]) << 10  # type: ignore[index]
+
+
+def _hoard(queue: Any, count: int, orders: Any) -> None:
+    queue.put(-1)
+    orders.recv()
+    for i in range(count):
+        queue.put(i.to_bytes(4, "big") * (_BACKLOG_ITEM // 4))
+    orders.send(None)
+    orders.recv()
+
+
+def _drain(queue: Any, count: int, orders: Any) -> int:
+    queue.get()
+    orders.send(None)
+    orders.recv()
+    right = 0
+    for i in range(count):
+        item = queue.get()
+        right += len(item) == _BACKLOG_ITEM and item[:4] == item[-4:] == i.to_bytes(4, "big")
+        del item
+    orders.send(None)
+    orders.recv()
+    return right
+
+
+def backlog(ctx: BaseContext, plan: Plan) -> Sample:
+    """Bytes held by producer, consumer and queue after a backlog was put and drained, beyond what
+    they held before it. All three processes are still alive when it is read."""
+    size = min((128 if plan.quick else 1024) * MIB, _available_memory() // 4)
+    count = size // _BACKLOG_ITEM
+    queue, crew = ctx.Queue(), Crew(ctx)
+    producer, to_producer = ctx.Pipe()
+    consumer, to_consumer = ctx.Pipe()
+    pids = [os.getpid()]
+    pids.append(crew.start(_hoard, queue, count, to_producer).pid)
+    pids.append(crew.start(_drain, queue, count, to_consumer).pid)
+    consumer.recv()
+    before = memory_of(pids)
+    producer.send(None)
+    producer.recv()
+    full = memory_of(pids)
+    consumer.send(None)
+    consumer.recv()
+    # The standard library's feeder thread lets go of the last items a moment after they are read.
+    time.sleep(0.2)
+    after = memory_of(pids)
+    producer.send(None)
+    consumer.send(None)
+    expect(crew.results()[1] == count, "items were lost or torn")
+    return Sample(max(0, after - before), count, extra={"full": full - before, "backlog": size})
+
+
+def _nothing() -> None:
+    pass
+
+
+def start_and_join(ctx: BaseContext, plan: Plan) -> Sample:
+    """Seconds for a process to be started and joined, median."""
+    gc.collect()
+    times: list[float] = []
+    stop = time.perf_counter() + plan.seconds + 0.2
+    while time.perf_counter() < stop:
+        begin = time.perf_counter()
+        process = ctx.Process(target=_nothing)
+        process.start()
+        process.join()
+        times.append(time.perf_counter() - begin)
+        expect(process.exitcode == 0, f"exit code {process.exitcode}")
+        process.close()
+    return Sample(statistics.median(times[5:]), len(times), sum(times))
+
+
+def import_time(ctx: BaseContext, plan: Plan) -> Sample:
+    """Seconds that a fresh interpreter needs to import the package and make a queue, median."""
+    backend = getattr(ctx, "backend", "stdlib")
+    module = "multiprocessing" if backend == "stdlib" else "procfast"
+    code = (
+        "import time; begin = time.perf_counter()\n"
+        f"import {module} as mp; mp.Queue()\n"
+        "print(time.perf_counter() - begin)"
+    )
+    environment = dict(os.environ, PROCFAST_BACKEND=backend)
+    times = [
+        float(subprocess.check_output([sys.executable, "-c", code], env=environment))
+        for _ in range(5 if plan.quick else 15)
+    ]
+    return Sample(statistics.median(times), len(times), sum(times))
+
+
+# --- end to end ----------------------------------------------------------------------------------
+
+
+def end_to_end(ctx: BaseContext, plan: Plan, cut: sources.Cut, count: sources.Count) -> Sample:
+    """Seconds to count the standard library's sources; see `sources`."""
+    workers = max(1, len(plan.cpus))
+    everything = sources.paths(everything=not plan.quick)
+    some = everything[::25]
+    # On a part of the input the result has to be what one process alone finds; it warms up, too.
+    found, _ = sources.in_processes(ctx, cut, count, some, workers)
+    expect(found == sources.in_one_process(cut, count, some), "one process alone counts otherwise")
+    found, seconds = sources.in_processes(ctx, cut, count, everything, workers)
+    digest = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
+    return Sample(seconds, sum(found.values()), seconds, digest)
+
+
+# --- the list -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table."""
+
+    key: str
+    title: str
+    unit: str  # "items/s" and "bytes/s": more is better; "s", "cpu s" and "bytes": less is better
+    run: Callable[[BaseContext, Plan], Sample]
+    goal: float | None = None  # a ratio; for "cpu s" and "bytes" a ceiling of the native side
+    place: str = "free"  # "free", "one" CPU for all processes, two CPUs "apart"
+    needs: str = ""  # a module that has to be installed
+    linux: bool = False  # reads /proc
+
+    @property
+    def absolute(self) -> bool:
+        """Whether the number stands for itself, without a ratio."""
+        return self.unit in ("cpu s", "bytes")
+
+
+def _rate(payload: Callable[[], Any], **options: Any) -> Callable[[BaseContext, Plan], Sample]:
+    return lambda ctx, plan: one_way(ctx, plan, payload(), **options)
+
+
+def _bytes_rate(payload: Callable[[], Any], **options: Any) -> Callable[[BaseContext, Plan], Sample]:
+    def run(ctx: BaseContext, plan: Plan) -> Sample:
+        made = payload()
+        sample = one_way(ctx, plan, made, **options)
+        return Sample(sample.value * made.size, sample.items, sample.seconds)
+
+    return run
+
+
+def _one_way_cases() -> list[Case]:
+    sizes: list[tuple[str, str, type[Blocks], int, float, str]] = [
+        ("bytes.64k", "bytes of 64 KiB", Blocks, 64 << 10, 5, ""),
+        ("bytes.1m", "bytes of 1 MiB", Blocks, MIB, 20, ""),
+        ("numpy.1m", "float64 array of 1 MiB", Arrays, MIB, 12, "numpy"),
+        ("numpy.16m", "float64 array of 16 MiB", Arrays, 16 * MIB, 15, "numpy"),
+    ]
+
+    def free_and_one(key: str, title: str, unit: str, run: Any, goal: float, needs: str = "") -> list[Case]:
+        return [
+            Case(f"queue.{key}", f"Queue: {title}", unit, run, goal, needs=needs),
+            Case(f"queue.{key}.one", f"Queue: {title}, on one CPU", unit, run, 1, "one", needs),
+        ]
+
+    cases = free_and_one("int.1to1", "small ints", "items/s", _rate(Ints), 15)
+    cases += [
+        Case("queue.int.4to1", "Queue: small ints, 4 producers", "items/s", _rate(Ints, producers=4), 6),
+        Case("queue.int.1to4", "Queue: small ints, 4 consumers", "items/s", _rate(Ints, consumers=4), 6),
+        Case(
+            "queue.int.select",
+            "Queue: small ints, `_reader.fileno()` asked for",
+            "items/s",
+            _rate(Ints, prepare=ask_for_descriptor),
+            2,
+        ),
+        Case(
+            "queue.int.many",
+            "Queue: small ints by put_many/get_many of 256",
+            "items/s",
+            _rate(Ints, send=_send_many, receive=_receive_many),
+        ),
+    ]
+    for key, title, payload, size, goal, needs in sizes:
+        run = _bytes_rate(lambda payload=payload, size=size: payload(size))
+        cases += free_and_one(key, title, "bytes/s", run, goal, needs)
+    return cases
+
+
+CASES: list[Case] = [
+    *_one_way_cases(),
+    Case("pingpong.apart", "There and back by two queues, two CPUs", "s", ping_pong, 15, "apart"),
+    Case("pingpong.one", "There and back by two queues, one CPU", "s", ping_pong, 1, "one"),
+    Case("blocked", "CPU used by a process blocked in get()", "cpu s", blocked_get, 0.010),
+    Case("memory", "Memory kept after a drained backlog", "bytes", backlog, 64 * MIB, linux=True),
+    Case("process.fork", "Process: start and join, fork", "s", start_and_join, 1),
+    Case("import", "import, and the first Queue()", "s", import_time),
+    Case(
+        "job.tokens",
+        "Job: tokens of the standard library, an item per file",
+        "s",
+        lambda ctx, plan: end_to_end(ctx, plan, sources.files, sources.count_tokens),
+    ),
+    Case(
+        "job.words",
+        "Job: words of the standard library, an item per line",
+        "s",
+        lambda ctx, plan: end_to_end(ctx, plan, sources.lines, sources.count_words),
+    ),
+]

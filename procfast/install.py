@@ -1,0 +1,118 @@
+"""install(): `import multiprocessing` gives procfast's objects, here and in the processes started from here."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import multiprocessing.context
+import multiprocessing.spawn
+import os
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from . import _backend
+from .context import CONCRETE, ORIGINAL, public_names
+
+_lock = threading.RLock()
+_undo: list[Callable[[], None]] = []
+
+
+def install() -> None:
+    """Make `multiprocessing` answer with procfast's objects, on the backend that procfast uses.
+
+    The module object `multiprocessing` and its submodules stay the same; what changes is what they
+    give: `multiprocessing.Queue()`, `multiprocessing.get_context("spawn").Process`,
+    `concurrent.futures.ProcessPoolExecutor()`, ... Modules imported earlier are affected, because they
+    look these names up when they use them. A name copied earlier by `from multiprocessing import Queue`
+    keeps meaning the standard library's.
+
+    Processes started from here by any start method install procfast as well, before they import
+    the main module. The start method in force stays in force.
+
+    Calling it again does nothing. `uninstall` goes back; `procfast.stdlib` has the originals meanwhile.
+    """
+    with _lock:
+        if _undo:
+            return
+        chosen, _ = _backend.choose()
+        ours = public_names(chosen.default_context)
+        for module, name in _copies(ORIGINAL):
+            _set(module, name, ours[name])
+        _set(multiprocessing.context, "_default_context", chosen.default_context)
+        registry = multiprocessing.context._concrete_contexts
+        registry |= chosen.contexts
+        _undo.append(lambda: registry.update(CONCRETE))
+        original = multiprocessing.spawn.get_preparation_data
+        _set(multiprocessing.spawn, "get_preparation_data", _carrying_install(original))
+
+
+def uninstall() -> None:
+    """Undo `install`: `multiprocessing` is the standard library's own again.
+
+    Objects made meanwhile go on working, and so do names copied by `from multiprocessing import ...`.
+    Children that run already keep what they have. Does nothing where nothing is installed.
+    """
+    with _lock:
+        while _undo:
+            _undo.pop()()
+
+
+def _set(module: ModuleType, name: str, value: object) -> None:
+    before = getattr(module, name)
+    setattr(module, name, value)
+    _undo.append(lambda: setattr(module, name, before))
+
+
+def _copies(context: Any) -> list[tuple[ModuleType, str]]:
+    """Where the public names of the default context are: in multiprocessing, and in those of its
+    submodules that are loaded and have imported them from it (`get_context` in pool, for instance)."""
+    names = public_names(context)
+    found = []
+    for module_name, module in list(sys.modules.items()):
+        if module_name == "multiprocessing" or (
+            # multiprocessing.context is where the classes are: pickle finds them there by name
+            module_name.startswith("multiprocessing.") and module_name != "multiprocessing.context"
+        ):
+            found += [
+                (module, name)
+                for name, value in names.items()
+                if name in vars(module) and vars(module)[name] == value
+            ]
+    return found
+
+
+class _InstallingPath(list):
+    """The `sys_path` that a new process is told, which installs procfast when it arrives there.
+
+    A child of spawn or forkserver unpickles it before it imports anything else of the program's; the
+    fork server itself is given its repr() as part of a command. Both then evaluate an expression.
+    """
+
+    def __repr__(self) -> str:
+        home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        program = (
+            "import sys\n"
+            "try:\n"
+            " import procfast\n"
+            "except ModuleNotFoundError:\n"
+            f" sys.path.append({home!r})\n"
+            " import procfast\n"
+            "procfast.install()\n"
+        )
+        return f"(exec({program!r}, {{}}) or {list(self)!r})"
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return eval, (repr(self),)
+
+
+def _carrying_install(get_preparation_data: Callable[[str], dict[str, Any]]) -> Callable[..., Any]:
+    @functools.wraps(get_preparation_data)
+    def wrapper(name: str) -> dict[str, Any]:
+        data = get_preparation_data(name)
+        data["sys_path"] = _InstallingPath(data["sys_path"])
+        return data
+
+    return wrapper

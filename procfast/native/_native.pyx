@@ -1,0 +1,23 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, binding=False
+# cython: embedsignature=True, embedsignature.format=python
+"""The one extension: csrc/ behind thin wrappers. This file is its table of contents."""
+
+cdef extern from *:
+    """
+    #ifndef PROCFAST_VERSION
+    #error "build it by setup.py, which passes the version"
+    #endif
+    static const char pf_version[] = PROCFAST_VERSION;
+    """
+    const char pf_version[]
+
+VERSION = (<bytes>pf_version).decode()
+"""The version of procfast that this binary was built for."""
+
+include "wrappers/errors.pxi"
+include "wrappers/clock.pxi"
+include "wrappers/ring.pxi"
+include "wrappers/codec.pxi"
+include "wrappers/queue.pxi"
+include "wrappers/process.pxi"
+include "wrappers/features.pxi"

@@ -1,0 +1,100 @@
+# What the wrappers use of csrc/include, in the order of its headers. All of it may run without the GIL.
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef extern from "<stdbool.h>" nogil:
+    ctypedef bint cbool "bool"
+
+cdef extern from "procfast/error.h" nogil:
+    enum: PF_EOWNERDEAD
+    enum: PF_ECORRUPT
+    enum: PF_ETOOBIG
+    enum: PF_EVERSION
+    const char *pf_strerror(int code)
+
+cdef extern from "procfast/clock.h" nogil:
+    const int64_t PF_FOREVER
+    const int64_t PF_NOWAIT
+    int64_t pf_now()
+    int64_t pf_deadline(int64_t timeout_ns)
+
+cdef extern from "procfast/self.h" nogil:
+    cdef struct pf_thread:
+        uint64_t epoch
+        uint32_t tid
+        bint robust
+    uint64_t pf_epoch()
+    pf_thread *pf_thread_self()
+    uint64_t pf_pid_namespace()
+
+cdef extern from "procfast/bell.h" nogil:
+    cdef struct pf_bell:
+        int wait_fd
+        int ring_fd
+
+cdef extern from "procfast/ring.h" nogil:
+    enum: PF_MAX_REFS
+    enum: PF_INLINE_MAX
+    const int64_t PF_TRY
+    cdef struct pf_ring:
+        pass
+    cdef struct pf_iov:
+        const void *base
+        size_t len
+    cdef struct pf_loan:
+        uint32_t block
+        void *base
+        uint64_t len
+    cdef struct pf_box:
+        char *data
+        uint64_t len
+        pf_loan *loans
+        uint32_t nloans
+    cdef struct pf_ring_stats:
+        uint64_t put
+        uint64_t got
+        uint64_t done
+        uint64_t ring_bytes
+        uint64_t block_bytes
+        uint64_t lent_bytes
+        uint32_t producer
+        uint32_t consumer
+    int pf_ring_create(pf_ring **r, uint64_t maxsize, uint64_t max_bytes)
+    int pf_ring_attach(pf_ring **r, int fd, pf_bell bell)
+    void pf_ring_close(pf_ring *r)
+    int pf_ring_fd(const pf_ring *r)
+    pf_bell pf_ring_bell(const pf_ring *r)
+    int pf_ring_put(pf_ring *r, const pf_iov *iov, unsigned n, const pf_loan *refs, unsigned nrefs,
+                    int64_t deadline)
+    int pf_ring_put_many(pf_ring *r, const char *data, const uint64_t *off, unsigned n, int64_t deadline)
+    int pf_ring_get(pf_ring *r, pf_box *box, int64_t deadline)
+    int pf_ring_get_many(pf_ring *r, pf_box *boxes, unsigned max, int64_t deadline, cbool *settle)
+    void pf_box_clear(pf_box *box)
+    int pf_ring_wait(pf_ring *r, int64_t deadline)
+    int pf_ring_block(pf_ring *r, uint64_t len, pf_loan *loan)
+    void pf_ring_return(pf_ring *r, const pf_loan *loan)
+    int pf_ring_privatize(pf_ring *r, const pf_loan *loan)
+    uint64_t pf_ring_size(pf_ring *r)
+    uint64_t pf_ring_maxsize(const pf_ring *r)
+    int pf_ring_arm(pf_ring *r)
+    int pf_ring_settle(pf_ring *r)
+    int pf_ring_done(pf_ring *r)
+    int pf_ring_join(pf_ring *r, int64_t deadline)
+    void pf_ring_stats_read "pf_ring_stats"(pf_ring *r, pf_ring_stats *s)
+
+# --- processes (wrappers/process.pxi, wrappers/features.pxi)
+
+cdef extern from "procfast/child.h" nogil:
+    cdef struct pf_child:
+        int pid
+        int fd
+        bint exact
+    int pf_child_open(pf_child *c, int pid)
+    void pf_child_close(pf_child *c)
+    int pf_child_wait(const pf_child *c, int64_t deadline)
+    int pf_child_reap(const pf_child *c, int *exitcode)
+    int pf_child_signal(const pf_child *c, int signum)
+    int pf_parent_open()
+
+cdef extern from "procfast/futex.h" nogil:
+    int pf_futex_add_wake(void *word, unsigned shift, int n)

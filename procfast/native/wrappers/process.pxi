@@ -1,0 +1,87 @@
+# Child: one child process. parent_open: a descriptor by which children see this process end.
+
+cimport cython
+from libc.errno cimport EAGAIN, EINTR, ENOSYS, ESRCH
+from posix.unistd cimport close, usleep
+
+
+cdef class Child:
+    """One child of this process: wait for its end, signal it (csrc/include/procfast/child.h).
+
+    Child(pid, pipe=-1): `pipe` is the read end of a pipe whose write end only the child keeps, for
+    platforms without a descriptor for processes; it becomes the object's where that succeeds.
+    OSError where the child can't be watched; ProcessLookupError: it has ended and is reaped already.
+    """
+
+    cdef pf_child c
+    cdef object code
+
+    def __cinit__(self, int pid, int pipe=-1):
+        self.c.fd = -1
+        cdef int rc = pf_child_open(&self.c, pid)
+        if rc != -ENOSYS or pipe < 0:
+            check(rc)
+        if self.c.fd < 0:
+            self.c.fd = pipe
+        elif pipe >= 0:
+            close(pipe)
+
+    def __dealloc__(self):
+        pf_child_close(&self.c)
+
+    def fileno(self):
+        """The descriptor that is readable once the child has ended; the object's own. -1 when closed."""
+        return self.c.fd
+
+    def close(self):
+        """Close the descriptor. Neither waits nor reaps."""
+        pf_child_close(&self.c)
+
+    def wait(self, timeout=None):
+        """Wait at most `timeout` seconds (None: for ever) for the end, and reap the child.
+
+        The exit code, negative for the signal that killed it; None after the timeout. Other threads run
+        meanwhile, signal handlers too. ChildProcessError: somebody else has reaped it, or it is not a
+        child of this process, and the kernel does not tell the exit code.
+        """
+        cdef int64_t deadline = deadline_of(True, timeout)
+        cdef int rc
+        if deadline == PF_NOWAIT:
+            return self._reap()
+        while self.code is None:
+            with nogil:
+                rc = pf_child_wait(&self.c, deadline)
+            if rc == -EINTR:
+                PyErr_CheckSignals()
+            elif rc < 0:
+                return self._reap()
+            elif self._reap() is None:
+                with nogil:
+                    usleep(1000)  # it has ended, but a debugger holds it
+        return self.code
+
+    cdef object _reap(self):
+        """The exit code if it has ended. Reaped and noted in one step: other threads wait as well."""
+        cdef int code = 0
+        cdef int rc = 0
+        with cython.critical_section(self):
+            if self.code is None:
+                rc = pf_child_reap(&self.c, &code)
+                if rc == 0:
+                    self.code = code
+        if rc != -EAGAIN:
+            check(rc)
+        return self.code
+
+    def signal(self, int signum):
+        """Send a signal to this very process. ProcessLookupError: it has ended."""
+        cdef int rc = -ESRCH
+        with cython.critical_section(self):
+            if self.code is None:
+                rc = pf_child_signal(&self.c, signum)
+        check(rc)
+
+
+def parent_open():
+    """A new descriptor by which children of fork see this process end; OSError(ENOSYS): use a pipe."""
+    return check(pf_parent_open())

@@ -1,0 +1,460 @@
+# RingQueue, RingSimpleQueue: the methods of the queues that run for every item.
+
+from queue import Empty as _Empty, Full as _Full
+
+
+cdef int push(Ring ring, const pf_iov *iov, unsigned n, const pf_loan *refs, unsigned nrefs, object block,
+              object timeout) except -1:
+    """Puts a message that is built: at once where that needs no wait, else without the GIL."""
+    cdef int64_t deadline
+    cdef int rc = -EAGAIN
+    if iov[0].len + (iov[1].len if n > 1 else 0) < NOGIL_COPY:
+        rc = pf_ring_put(ring.r, iov, n, refs, nrefs, PF_TRY)
+    if rc == -EAGAIN:
+        deadline = deadline_of(block, timeout)
+        while True:
+            with nogil:
+                rc = pf_ring_put(ring.r, iov, n, refs, nrefs, deadline)
+            if rc != -EINTR:
+                break
+            PyErr_CheckSignals()
+    if rc == -ETIMEDOUT:
+        raise _Full
+    return check(rc)
+
+
+cdef int fill(Ring ring, const void *data, uint64_t n, pf_loan *loan) noexcept:
+    """A block with a copy of the data, or why there is none."""
+    cdef int rc
+    with nogil:
+        rc = pf_ring_block(ring.r, n, loan)
+        if rc == 0:
+            memcpy(loan.base, data, n)
+    return rc
+
+
+cdef int send_raw(Ring ring, char tag, char block_tag, const void *data, size_t n, object block,
+                  object timeout) except -1:
+    """A bytes or bytearray: the buffer as it is."""
+    cdef pf_loan loan
+    cdef pf_iov iov[2]
+    iov[0].base = &tag
+    iov[0].len = 1
+    if n >= BLOCK_LEAST and fill(ring, data, n, &loan) == 0:
+        tag = block_tag
+        try:
+            return push(ring, iov, 1, &loan, 1, block, timeout)
+        except:
+            pf_ring_return(ring.r, &loan)
+            raise
+    iov[1].base = data
+    iov[1].len = n
+    return push(ring, iov, 2, NULL, 0, block, timeout)
+
+
+cdef int send_pickle(Ring ring, object obj, Flat *f, object block, object timeout) except -1:
+    """Everything else. Raises what pickling raises, before anything is shared."""
+    cdef list pieces = [], buffers = [], inline = []
+    dump(obj, pieces, buffers)
+    cdef uint64_t size = 0, word, zero = 0
+    cdef uint32_t count = <uint32_t>len(buffers), k
+    cdef unsigned nrefs = 0
+    cdef pf_loan refs[PF_MAX_REFS]
+    cdef pf_iov iov
+    cdef Py_buffer view
+    cdef char *at
+    for piece in pieces:
+        size += <uint64_t>PyBytes_GET_SIZE(piece)
+    if count == 0 and size < BLOCK_LEAST:
+        flat_more(f, 1)[0] = b"P"
+        for piece in pieces:
+            memcpy(flat_more(f, PyBytes_GET_SIZE(piece)), PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
+        iov.base = f.data
+        iov.len = f.len
+        return push(ring, &iov, 1, NULL, 0, block, timeout)
+    try:
+        at = flat_more(f, 13)
+        at[0] = b"Q"
+        memcpy(at + 1, &count, 4)
+        for raw in buffers:
+            PyObject_GetBuffer(raw, &view, PyBUF_SIMPLE)
+            try:
+                word = <uint64_t>view.len << 2 | (1 if raw.readonly else 0)
+                if view.len >= BLOCK_LEAST and fill(ring, view.buf, view.len, &refs[nrefs]) == 0:
+                    nrefs += 1
+                    word |= 2
+                else:
+                    inline.append(raw)
+                memcpy(flat_more(f, 8), &word, 8)
+            finally:
+                PyBuffer_Release(&view)
+        for raw in inline:
+            PyObject_GetBuffer(raw, &view, PyBUF_SIMPLE)
+            try:
+                memcpy(flat_more(f, view.len), view.buf, view.len)
+            finally:
+                PyBuffer_Release(&view)
+        if size >= BLOCK_LEAST and send_pieces(ring, pieces, size, &refs[nrefs]) == 0:
+            nrefs += 1
+            f.data[0] = b"K"
+            memcpy(f.data + 5, &zero, 8)
+        else:
+            memcpy(f.data + 5, &size, 8)
+            for piece in pieces:
+                memcpy(flat_more(f, PyBytes_GET_SIZE(piece)), PyBytes_AS_STRING(piece),
+                       PyBytes_GET_SIZE(piece))
+        iov.base = f.data
+        iov.len = f.len
+        return push(ring, &iov, 1, refs, nrefs, block, timeout)
+    except:
+        for k in range(nrefs):
+            pf_ring_return(ring.r, &refs[k])
+        raise
+
+
+cdef int send_pieces(Ring ring, list pieces, uint64_t size, pf_loan *loan) except? -1:
+    """A block with the pieces of a pickle in it, or why there is none."""
+    cdef int rc
+    cdef char *to
+    cdef const char *data
+    cdef size_t n
+    with nogil:
+        rc = pf_ring_block(ring.r, size, loan)
+    if rc < 0:
+        return -2
+    to = <char *>loan.base
+    for piece in pieces:
+        n = PyBytes_GET_SIZE(piece)
+        data = PyBytes_AS_STRING(piece)
+        with nogil:
+            memcpy(to, data, n)
+        to += n
+    return 0
+
+
+cdef int send(Ring ring, object obj, object block, object timeout) except -1:
+    cdef Flat f
+    cdef pf_iov iov
+    cdef Py_buffer view
+    flat_init(&f)
+    try:
+        if encode_flat(obj, &f):
+            iov.base = f.data
+            iov.len = f.len
+            return push(ring, &iov, 1, NULL, 0, block, timeout)
+        if PyBytes_CheckExact(obj):
+            return send_raw(ring, b"b", b"B", PyBytes_AS_STRING(obj), PyBytes_GET_SIZE(obj), block, timeout)
+        if PyByteArray_CheckExact(obj):
+            PyObject_GetBuffer(obj, &view, PyBUF_SIMPLE)
+            try:
+                return send_raw(ring, b"a", b"A", view.buf, view.len, block, timeout)
+            finally:
+                PyBuffer_Release(&view)
+        return send_pickle(ring, obj, &f, block, timeout)
+    finally:
+        flat_free(&f)
+
+
+cdef int pull(Ring ring, pf_box *box, object block, object timeout) except -1:
+    """Receives the next message into the box, or raises Empty."""
+    cdef int64_t deadline
+    box.data = NULL
+    box.loans = NULL
+    box.nloans = 0
+    cdef int rc = pf_ring_get(ring.r, box, PF_TRY)
+    if rc == -EAGAIN:
+        deadline = deadline_of(block, timeout)
+        while True:
+            with nogil:
+                rc = pf_ring_get(ring.r, box, deadline)
+            if rc != -EINTR:
+                break
+            PyErr_CheckSignals()
+    if rc == -ETIMEDOUT:
+        raise _Empty
+    if rc == 1:
+        try:
+            ring.settle()
+        except:
+            discard(ring, box)
+            raise
+    return check(rc)
+
+
+cdef int discard(Ring ring, pf_box *box) noexcept:
+    cdef uint32_t k
+    for k in range(box.nloans):
+        pf_ring_return(ring.r, &box.loans[k])
+    pf_box_clear(box)
+    return 0
+
+
+cdef class RingBase:
+    """What queues on a ring have in common."""
+
+    cdef Ring ring
+    cdef readonly bint _closed
+    cdef object deferred  # an unpickling error of a batch whose other items were delivered
+
+    def _open(self, Ring ring not None):
+        """Uses this ring from now on."""
+        self.ring = ring
+        self._closed = False
+
+    @property
+    def _ring(self):
+        return self.ring
+
+    def _shut(self):
+        self._closed = True
+
+    def _refuse(self):
+        """Raises the error for use after close."""
+        raise ValueError(f"Queue {self!r} is closed")
+
+    cdef int usable(self) except -1:
+        if self._closed:
+            self._refuse()
+        if self.ring is None:
+            raise RuntimeError(f"{type(self).__name__}.__init__ was not called")
+        return 0
+
+    cdef object take(self, object block, object timeout):
+        cdef pf_box box
+        if self.deferred is not None:
+            error = self.deferred
+            self.deferred = None
+            raise error
+        pull(self.ring, &box, block, timeout)
+        return open_box(self.ring, &box)
+
+    def _send_pickled(self, data):
+        """Puts the object that these bytes are the pickle of."""
+        cdef char tag = b"P"
+        cdef Py_buffer view
+        cdef pf_iov iov[2]
+        self.usable()
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            iov[0].base = &tag
+            iov[0].len = 1
+            iov[1].base = view.buf
+            iov[1].len = view.len
+            push(self.ring, iov, 2, NULL, 0, True, None)
+        finally:
+            PyBuffer_Release(&view)
+
+    def _recv_pickled(self):
+        """The next object as its pickle."""
+        cdef pf_box box
+        self.usable()
+        pull(self.ring, &box, True, None)
+        if box.len > 0 and box.data[0] == b"P":
+            try:
+                return PyBytes_FromStringAndSize(box.data + 1, <Py_ssize_t>(box.len - 1))
+            finally:
+                pf_box_clear(&box)
+        return bytes(_ForkingPickler.dumps(open_box(self.ring, &box)))
+
+
+cdef class RingQueue(RingBase):
+    """put, get and their kin of Queue and JoinableQueue."""
+
+    def put(self, obj, block=True, timeout=None):
+        """Put obj into the queue.
+
+        Pickles in the caller: what can't be pickled raises here, and the queue is as before. Blocks only
+        while a queue made with a maxsize is full: for ever, or at most timeout seconds, or not at all
+        with block=False; then queue.Full. MemoryError beyond max_bytes, OSError where the system
+        refuses memory (RLIMIT_FSIZE): nothing is lost, nothing was put. ValueError after close().
+        """
+        self.usable()
+        send(self.ring, obj, block, timeout)
+
+    def get(self, block=True, timeout=None):
+        """Remove and return the oldest item.
+
+        Waits for one: for ever, or at most timeout seconds over the whole call, or not at all with
+        block=False; then queue.Empty. An item that fails to unpickle raises here and is gone.
+        ValueError after close(). Large NumPy arrays and other buffers (PEP 574) live on shared memory
+        until they are collected; they are this process's own and writable.
+        """
+        self.usable()
+        return self.take(block, timeout)
+
+    def put_nowait(self, obj):
+        """put(obj, block=False)."""
+        self.usable()
+        send(self.ring, obj, False, None)
+
+    def get_nowait(self):
+        """get(block=False)."""
+        self.usable()
+        return self.take(False, None)
+
+    def put_many(self, items, block=True, timeout=None):
+        """Put all items of an iterable, in order, taking the lock and waking consumers once per batch.
+
+        The timeout (seconds) is over the whole call; when it ends, or at once with block=False and a full
+        queue, raises queue.Full with the number of items that were put as its argument. An item that can't
+        be pickled raises; those before it were put. How many were put.
+        """
+        cdef Flat f
+        cdef uint64_t offsets[257]
+        cdef unsigned n = 0, sent
+        cdef int rc
+        cdef size_t start
+        cdef int64_t deadline
+        cdef object total = 0
+        self.usable()
+        deadline = deadline_of(block, timeout)
+        flat_init(&f)
+        try:
+            iterator = iter(items)
+            while True:
+                failed = None
+                try:
+                    obj = next(iterator, flat_end)
+                    if obj is not flat_end:
+                        start = f.len
+                        if not encode_flat(obj, &f):
+                            if n > 0:
+                                total += self.flush(&f, offsets, n, deadline, total)
+                                n = 0
+                            self.send_until(obj, deadline, total)
+                            total += 1
+                            continue
+                        offsets[n] = start
+                        n += 1
+                        offsets[n] = f.len
+                except _Full:
+                    raise
+                except BaseException as error:
+                    failed = error
+                if n > 0 and (failed is not None or obj is flat_end or n == 256 or f.len > 65536):
+                    total += self.flush(&f, offsets, n, deadline, total)
+                    n = 0
+                if failed is not None:
+                    raise failed
+                if obj is flat_end:
+                    return total
+        finally:
+            flat_free(&f)
+
+    cdef object flush(self, Flat *f, const uint64_t *offsets, unsigned n, int64_t deadline, object before):
+        cdef unsigned sent = 0
+        cdef int rc
+        while sent < n:
+            with nogil:
+                rc = pf_ring_put_many(self.ring.r, f.data, offsets + sent, n - sent, deadline)
+            if rc == -EINTR:
+                PyErr_CheckSignals()
+            elif rc == -ETIMEDOUT:
+                raise _Full(before + sent)
+            else:
+                sent += check(rc)
+        f.len = 0
+        return n
+
+    cdef int send_until(self, object obj, int64_t deadline, object before) except -1:
+        try:
+            if deadline == PF_NOWAIT:
+                send(self.ring, obj, False, None)
+            elif deadline == PF_FOREVER:
+                send(self.ring, obj, True, None)
+            else:
+                send(self.ring, obj, True, <double>(deadline - pf_now()) * 1e-9)
+        except _Full:
+            raise _Full(before) from None
+        return 0
+
+    def get_many(self, max_items, block=True, timeout=None):
+        """Up to max_items items, the oldest first, as a list: waits, as get() does, for the first only, and
+        takes what else is there under one lock. Raises queue.Empty instead of returning an empty list.
+
+        All of a batch is in this process's hands at once. Where an item fails to unpickle, the others are
+        returned and the error is raised by the next get of this process.
+        """
+        cdef Py_ssize_t most = max_items
+        cdef pf_box *boxes
+        cdef int64_t deadline
+        cdef int rc = -EAGAIN, k = 0
+        cdef unsigned want
+        cdef cbool settle = False
+        cdef list items = []
+        self.usable()
+        if most < 1:
+            raise ValueError(f"max_items must be at least 1, not {max_items}")
+        if self.deferred is not None:
+            return [self.take(block, timeout)]
+        deadline = deadline_of(block, timeout)
+        want = <unsigned>min(most, 256)
+        boxes = <pf_box *>malloc(want * sizeof(pf_box))
+        if boxes == NULL:
+            raise MemoryError()
+        try:
+            while len(items) < most:
+                want = <unsigned>min(most - len(items), 256)
+                for k in range(<int>want):
+                    boxes[k].data = NULL
+                    boxes[k].loans = NULL
+                    boxes[k].nloans = 0
+                with nogil:
+                    rc = pf_ring_get_many(self.ring.r, boxes, want, deadline, &settle)
+                if rc == -EINTR:
+                    PyErr_CheckSignals()
+                    continue
+                if rc == -ETIMEDOUT:
+                    break
+                check(rc)
+                deadline = PF_NOWAIT
+                for k in range(rc):
+                    try:
+                        items.append(open_box(self.ring, &boxes[k]))
+                    except BaseException as error:
+                        if self.deferred is None:
+                            self.deferred = error
+                if not items:
+                    return [self.take(block, timeout)]  # raises the deferred error
+            if settle:
+                self.ring.settle()
+        finally:
+            free(boxes)
+        if not items:
+            raise _Empty
+        return items
+
+    def qsize(self):
+        """Items inside, exact at the instant of the call, on every platform."""
+        return self.ring.size()
+
+    def empty(self):
+        """Was the queue empty at the instant of the call?"""
+        return pf_ring_size(self.ring.r) == 0
+
+    def full(self):
+        """Had the queue maxsize items at the instant of the call?"""
+        cdef uint64_t most = pf_ring_maxsize(self.ring.r)
+        return most != 0 and pf_ring_size(self.ring.r) >= most
+
+
+cdef object flat_end = object()
+
+
+cdef class RingSimpleQueue(RingBase):
+    """put and get of SimpleQueue."""
+
+    def put(self, obj):
+        """Put obj into the queue; never blocks for room. Raises what pickling raises; OSError after close()."""
+        self.usable()
+        send(self.ring, obj, True, None)
+
+    def get(self):
+        """Remove and return the oldest item, waiting for one. OSError after close()."""
+        self.usable()
+        return self.take(True, None)
+
+    def empty(self):
+        """Was the queue empty at the instant of the call? OSError after close()."""
+        self.usable()
+        return pf_ring_size(self.ring.r) == 0

@@ -1,0 +1,69 @@
+"""The contexts of the standard library backend: `multiprocessing`'s own, with procfast's additions."""
+
+from __future__ import annotations
+
+import multiprocessing.context
+from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING
+
+from ..context import BackendContext
+from ..context import DefaultContext as _DefaultContext
+from .process import Process, SpawnProcess
+
+if TYPE_CHECKING:
+    from .queues import JoinableQueue, Queue
+
+
+class Context(BackendContext):
+    """The factories that procfast adds to; the others are inherited from `multiprocessing`."""
+
+    backend = "stdlib"
+    features = frozenset({"batches", "interrupt"})
+
+    def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Queue:
+        """A `multiprocessing.Queue` that also has put_many and get_many.
+
+        `max_bytes` is accepted for the native backend's sake: this queue's memory has no ceiling.
+        """
+        from .queues import Queue
+
+        return Queue(maxsize, ctx=self.get_context(), max_bytes=max_bytes)
+
+    def JoinableQueue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> JoinableQueue:
+        """A `multiprocessing.JoinableQueue` that also has put_many and get_many; see `Queue`."""
+        from .queues import JoinableQueue
+
+        return JoinableQueue(maxsize, ctx=self.get_context(), max_bytes=max_bytes)
+
+
+class SpawnContext(Context, multiprocessing.context.SpawnContext):
+    """Start method spawn: a fresh interpreter per process."""
+
+    Process = SpawnProcess
+
+
+contexts: dict[str, BaseContext] = {"spawn": SpawnContext()}
+
+if "fork" in multiprocessing.context._concrete_contexts:
+    from .process import ForkProcess, ForkServerProcess
+
+    class ForkContext(Context, multiprocessing.context.ForkContext):
+        """Start method fork: the child is a copy of this process."""
+
+        Process = ForkProcess
+
+    class ForkServerContext(Context, multiprocessing.context.ForkServerContext):
+        """Start method forkserver: a clean server process forks on request."""
+
+        Process = ForkServerProcess
+
+    contexts |= {"fork": ForkContext(), "forkserver": ForkServerContext()}
+
+
+class DefaultContext(Context, _DefaultContext):
+    """The context of the default start method."""
+
+    Process = Process
+
+
+default_context = DefaultContext()

@@ -1,0 +1,334 @@
+"""What the tests run in other processes; a spawned child must be able to import it."""
+
+import faulthandler
+import multiprocessing
+import multiprocessing.queues
+import os
+import pickle
+import signal
+import sys
+import time
+import zlib
+
+import supervisor
+
+if "conftest" not in sys.modules:  # a child of spawn or forkserver: fork hands the handler on
+    faulthandler.register(supervisor.DUMP, all_threads=True)
+
+STOP = "stop"
+
+
+def context(cell: tuple[str, str]):
+    """The context of a cell, made again in a child: (backend, start method)."""
+    import procfast
+
+    return procfast.get_context(cell[1], backend=cell[0])
+
+
+def cell_of(ctx) -> tuple[str, str]:
+    return ctx.backend, ctx.get_start_method()
+
+
+# -- what a process can do ------------------------------------------------------------------------
+
+
+def nothing() -> None:
+    pass
+
+
+def sleep_forever() -> None:
+    while True:
+        time.sleep(60)
+
+
+def exit_with(code) -> None:
+    sys.exit(code)
+
+
+def hard_exit(code: int) -> None:
+    os._exit(code)
+
+
+def fail(kind: type[BaseException]) -> None:
+    raise kind("on purpose")
+
+
+def kill_self(signum: int) -> None:
+    signal.signal(signum, signal.SIG_DFL) if signum != signal.SIGKILL else None
+    os.kill(os.getpid(), signum)
+    time.sleep(60)
+
+
+def ignore_terminate(q) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    q.put("ready")
+    sleep_forever()
+
+
+def wait_for_interrupt(q) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        q.put("ready")
+        sleep_forever()
+    except KeyboardInterrupt:
+        q.put("interrupted")
+
+
+def blocked_get(q, out) -> None:
+    """Ctrl-C ends a blocked get."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    out.put("ready")
+    try:
+        q.get()
+    except KeyboardInterrupt:
+        out.put("interrupted")
+
+
+def report_self(q, *args, **kwargs) -> None:
+    me = multiprocessing.current_process()
+    parent = multiprocessing.parent_process()
+    q.put(
+        {
+            "pid": os.getpid(),
+            "ppid": os.getppid(),
+            "name": me.name,
+            "daemon": me.daemon,
+            "authkey": bytes(me.authkey),
+            "identity": me._identity,
+            "parent": parent.pid if parent else None,
+            "args": args,
+            "kwargs": kwargs,
+            "type": type(me).__module__,
+        }
+    )
+
+
+def parent_dies(cell, q) -> None:
+    """Leaves a child of its own that tells when it sees its parent gone."""
+    ctx = context(cell)
+    ctx.Process(target=watch_parent, args=(q,)).start()
+    q.get()  # the grandchild is there
+    os._exit(0)
+
+
+def watch_parent(q) -> None:
+    parent = multiprocessing.parent_process()
+    q.put(("alive", parent.is_alive()))
+    q.put("go")
+    parent.join(20)
+    q.put(("alive", parent.is_alive()))
+
+
+def daemon_has_children(cell, q) -> None:
+    try:
+        context(cell).Process(target=nothing).start()
+    except AssertionError as error:
+        q.put(str(error))
+    else:
+        q.put("started")
+
+
+# -- queues ---------------------------------------------------------------------------------------
+
+
+def echo(inbox, outbox) -> None:
+    for item in iter(inbox.get, STOP):
+        outbox.put(item)
+
+
+def produce(q, who: int, count: int, many: bool = False) -> None:
+    items = ((who, i) for i in range(count))
+    if many:
+        q.put_many(items)
+    else:
+        for item in items:
+            q.put(item)
+
+
+def consume(q, result, many: bool = False) -> None:
+    """Gets until STOP (which it puts back for the others), sends what it got."""
+    got = []
+    while True:
+        for item in q.get_many(50) if many else [q.get()]:
+            if item == STOP:
+                q.put(STOP)
+                result.put(got)
+                return
+            got.append(item)
+
+
+def put_bytes(q, count: int, size: int) -> None:
+    for i in range(count):
+        q.put(bytes([i % 256]) * size)
+
+
+def put_and_cancel(q, size: int) -> None:
+    q.put(b"x" * size)
+    q.cancel_join_thread()
+
+
+def put_from_grandchild(cell, q) -> None:
+    child = context(cell).Process(target=q_put, args=(q, "from the grandchild"))
+    child.start()
+    child.join()
+    q.put(("grandchild's exit code", child.exitcode))
+
+
+def q_put(q, item) -> None:
+    q.put(item)
+
+
+def sizes(q, out) -> None:
+    """Says what the child sees, and what it can take and give."""
+    out.put((q.qsize(), q.empty(), q.full()))
+
+
+def take_and_acknowledge(q, delay: float = 0.0) -> None:
+    for _ in iter(q.get, STOP):
+        time.sleep(delay)
+        q.task_done()
+    q.task_done()
+
+
+def put_after(q, delay: float, item) -> None:
+    time.sleep(delay)
+    q.put(item)
+
+
+def square(x):
+    return x * x
+
+
+def die(code: int = 1):
+    os._exit(code)
+
+
+def sealed(seq: int, size: int = 20_000) -> bytes:
+    """An item that shows when it was torn: number, filling of that number, checksum."""
+    body = seq.to_bytes(8, "little") + bytes([seq % 251]) * (size - 12)
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def unseal(item: bytes) -> int:
+    """The number of an item, or -1 if it is torn."""
+    body, crc = item[:-4], item[-4:]
+    seq = int.from_bytes(body[:8], "little")
+    whole = zlib.crc32(body).to_bytes(4, "little") == crc and item == sealed(seq, len(item))
+    return seq if whole else -1
+
+
+# -- classes whose instances travel ---------------------------------------------------------------
+
+
+class Int(int):
+    pass
+
+
+class Str(str):
+    pass
+
+
+class Tuple(tuple):
+    pass
+
+
+class Bytes(bytes):
+    pass
+
+
+class Float(float):
+    pass
+
+
+class Dict(dict):
+    pass
+
+
+class Plain:
+    def __init__(self, **fields) -> None:
+        self.__dict__.update(fields)
+
+    def __eq__(self, other) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    __hash__ = None
+
+
+class Unpicklable:
+    def __reduce__(self):
+        raise pickle.PicklingError("on purpose: cannot be pickled")
+
+
+def refuse(*args):
+    raise ValueError("on purpose: cannot be unpickled")
+
+
+class Unloadable:
+    def __reduce__(self):
+        return refuse, ()
+
+
+class Late:
+    """Pickled only by a reducer that is registered after the queue was made."""
+
+    def __init__(self, value) -> None:
+        self.value = value
+
+    def __reduce__(self):
+        raise pickle.PicklingError("the registered reducer was not asked")
+
+
+def reduce_late(late: Late):
+    return Late, (late.value,)
+
+
+class Reentrant:
+    """Puts into a queue while it is pickled."""
+
+    def __init__(self, q) -> None:
+        self.q = q
+
+    def __reduce__(self):
+        self.q.put("from __reduce__")
+        return str, ("reentrant",)
+
+
+class Feeding(multiprocessing.queues.Queue):
+    """What concurrent.futures and loky do: the standard hooks, overridden."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        self.errors: list[BaseException] = []
+        super().__init__(*args, **kwargs)
+
+    def _on_queue_feeder_error(self, e, obj) -> None:
+        self.errors.append(e)
+
+
+class Wrapped:
+    """A connection that counts, as torch wraps those of its queue."""
+
+    def __init__(self, conn) -> None:
+        self.conn = conn
+        self.count = 0
+
+    def send(self, obj) -> None:
+        self.count += 1
+        self.conn.send(obj)
+
+    def recv(self):
+        self.count += 1
+        return self.conn.recv()
+
+    def __getattr__(self, name):
+        return getattr(self.conn, name)
+
+
+class TorchLike(multiprocessing.queues.Queue):
+    """torch.multiprocessing.queue.Queue in small."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._reader = Wrapped(self._reader)
+        self._writer = Wrapped(self._writer)
+        self._send = self._writer.send
+        self._recv = self._reader.recv
