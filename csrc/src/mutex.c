@@ -29,7 +29,7 @@ static int64_t identity(struct pf_peer *self, struct pf_thread *t)
 {
     if (!self->foreign && t->robust)
         return t->tid;
-    int slot = pf_peer_slot(self, NULL, NULL);
+    int slot = pf_peer_slot(self);
     return slot < 0 ? slot : (int64_t)(PF_OWNER_SLOT + (uint32_t)slot);
 }
 
@@ -53,11 +53,13 @@ int pf_mutex_trylock(struct pf_mutex *m, struct pf_peer *self)
     return -EBUSY;
 }
 
-/* A slot's owner can't be marked by the kernel. Whoever waits for it asks, and marks it in its stead. */
+/* A slot's owner can't be marked by the kernel. Whoever waits for it asks, and marks it in its stead.
+ * Nor is a thread that calls exec in a signal handler while it holds a lock, unless it is the main thread:
+ * it got the main thread's id before the kernel looked for its locks. Its own id is gone then. */
 static void bury(struct pf_mutex *m, struct pf_peer *self, uint32_t seen)
 {
     uint32_t owner = seen & PF_OWNER_MASK;
-    if (owner < PF_OWNER_SLOT || pf_peer_alive(self, owner - PF_OWNER_SLOT) != 0)
+    if (owner < PF_OWNER_SLOT ? self->foreign || pf__tid_alive(owner) : pf_peer_alive(self, owner - PF_OWNER_SLOT) != 0)
         return;
     PF_POINT("mutex.bury");
     atomic_compare_exchange_strong(&m->word, &seen, (seen & PF_WAITERS) | PF_OWNER_DIED);

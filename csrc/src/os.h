@@ -24,6 +24,7 @@ int pf__futex_add_wake(_Atomic uint32_t *word, unsigned shift, int n);
 
 /* self.c */
 uint32_t pf__tid(void);
+bool pf__tid_alive(uint32_t tid); /* asked only where there are robust lists */
 int pf__robust_list(struct pf_thread *t); /* fills robust, pending, futex_offset */
 uint64_t pf__pid_namespace(void);
 int pf__wipe_on_fork(void *page, size_t size);

@@ -26,12 +26,14 @@ bool pf_peer_refresh(struct pf_peer *p)
     return true;
 }
 
-int pf_peer_slot(struct pf_peer *p, void (*swept)(void *arg, uint32_t slot), void *arg)
+#define TAKEN_MASK (PF_TENANCIES / PF_SLOTS - 1)
+
+int pf_peer_slot(struct pf_peer *p)
 {
-    uint32_t slot = pf__load(&p->slot);
-    if (slot != PF_NO_SLOT)
-        return (int)slot;
-    for (slot = 0; slot < PF_SLOTS; slot++) {
+    uint32_t tenancy = pf__load(&p->slot);
+    if (tenancy != PF_NO_SLOT)
+        return (int)tenancy;
+    for (uint32_t slot = 0; slot < PF_SLOTS; slot++) {
         void *token = NULL;
         int rc = pf__token_take(p->fd, p->slots, slot, &token);
         if (rc == -EBUSY)
@@ -39,13 +41,13 @@ int pf_peer_slot(struct pf_peer *p, void (*swept)(void *arg, uint32_t slot), voi
         if (rc < 0)
             return rc;
         PF_POINT("peer.slot.taken");
-        if (swept)
-            swept(arg, slot);
-        PF_POINT("peer.slot.swept");
-        uint32_t none = PF_NO_SLOT;
-        if (atomic_compare_exchange_strong(&p->slot, &none, slot)) {
+        uint32_t taken = (pf__peek(&p->slots->taken[slot]) + 1) & TAKEN_MASK, none = PF_NO_SLOT;
+        pf__store(&p->slots->taken[slot], taken);
+        PF_POINT("peer.slot.counted");
+        tenancy = taken * PF_SLOTS + slot;
+        if (atomic_compare_exchange_strong(&p->slot, &none, tenancy)) {
             p->token = token;
-            return (int)slot;
+            return (int)tenancy;
         }
         pf__token_drop(p->slots, slot, token); /* another thread was faster */
         return (int)none;
@@ -53,21 +55,24 @@ int pf_peer_slot(struct pf_peer *p, void (*swept)(void *arg, uint32_t slot), voi
     return -ENOSPC;
 }
 
-int pf_peer_alive(struct pf_peer *p, uint32_t slot)
+int pf_peer_alive(struct pf_peer *p, uint32_t tenancy)
 {
-    if (slot >= PF_SLOTS)
+    if (tenancy >= PF_TENANCIES)
         return -EINVAL;
-    if (slot == pf__load(&p->slot))
+    if (tenancy == pf__load(&p->slot))
         return 1;
-    return pf__token_alive(p->fd, p->slots, slot);
+    /* Counted only with the token in hand: a free token after the count was seen means that it is over. */
+    if (pf__load(&p->slots->taken[tenancy % PF_SLOTS]) != tenancy / PF_SLOTS)
+        return 0;
+    return pf__token_alive(p->fd, p->slots, tenancy % PF_SLOTS);
 }
 
 void pf_peer_drop(struct pf_peer *p)
 {
-    uint32_t slot = pf__load(&p->slot);
-    if (slot == PF_NO_SLOT || p->epoch != pf_epoch())
+    uint32_t tenancy = pf__load(&p->slot);
+    if (tenancy == PF_NO_SLOT || p->epoch != pf_epoch())
         return;
     pf__store(&p->slot, PF_NO_SLOT);
-    pf__token_drop(p->slots, slot, p->token);
+    pf__token_drop(p->slots, tenancy % PF_SLOTS, p->token);
     p->token = NULL;
 }

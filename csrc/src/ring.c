@@ -38,7 +38,7 @@
 
 #define BLOCKS 512
 #define BLOCK_MIN (64 * KIB)
-#define NOBODY UINT32_C(0xffff) /* answers for a block when no slot is to be had: never swept */
+#define NOBODY PF_NO_SLOT /* answers for a block when no slot is to be had: never swept */
 
 struct record { /* what a commit makes current */
     _Atomic uint64_t pos;   /* position in the ring zone: where this side goes on */
@@ -57,7 +57,7 @@ struct side {
 
 enum state { EMPTY, FREE, FILL, FLIGHT, HELD };
 
-struct block { /* state: enum state | slot << 8 */
+struct block { /* state: enum state | tenancy of the slot (peer.h) << 8 */
     _Alignas(64) _Atomic uint64_t state;
     _Atomic uint64_t seq; /* FLIGHT, HELD: which message it belongs to */
     _Atomic uint64_t at;  /* offset in the block zone */
@@ -614,8 +614,6 @@ static int look(struct pf_ring *r, struct view *v, uint64_t *head, char **body, 
     return -PF_ECORRUPT;
 }
 
-static void sweep(void *arg, uint32_t slot);
-
 /* Moves the message's blocks into the caller's hands. Before the commit: a kill between leaves them HELD by
  * the dead for a message that is still there, and the next taker simply takes them over. */
 static int take_blocks(struct pf_ring *r, struct pf_box *box, uint32_t nrefs, const char *body)
@@ -623,7 +621,7 @@ static int take_blocks(struct pf_ring *r, struct pf_box *box, uint32_t nrefs, co
     struct header *h = r->h;
     if (nrefs == 0)
         return 0;
-    int slot = pf_peer_slot(&r->peer, sweep, r);
+    int slot = pf_peer_slot(&r->peer);
     uint64_t mine = HELD | (uint64_t)(slot < 0 ? NOBODY : (uint32_t)slot) << 8;
     box->loans = malloc(nrefs * sizeof *box->loans);
     if (!box->loans)
@@ -778,39 +776,27 @@ int pf_ring_get(struct pf_ring *r, struct pf_box *box, int64_t deadline)
 
 /* ---- blocks ---------------------------------------------------------------------------------------- */
 
-/* The slot's last owner is dead: what it filled or held is free, but for a message that is still in the
- * ring (it died after naming itself and before its commit): the next taker finds that as it was. */
-static void sweep(void *arg, uint32_t slot)
+/* What a dead process filled or held is free, but for a message that is still in the ring (it died after
+ * naming itself and before its commit): the next taker finds that as it was. Anybody may sweep, and be
+ * killed or stopped at it: a state names its holder's tenancy, which never comes again. */
+static void sweep(struct pf_ring *r)
 {
-    struct pf_ring *r = arg;
     struct header *h = r->h;
-    uint32_t n = pf__load(&h->nblocks);
+    uint32_t n = pf__load(&h->nblocks), dead = NOBODY;
     for (uint32_t i = 0; i < n && i < BLOCKS; i++) {
         struct block *b = &h->blocks[i];
         uint64_t state = pf__load(&b->state);
-        if (state >> 8 != slot || ((state & 255) != FILL && (state & 255) != HELD))
+        uint32_t holder = (uint32_t)(state >> 8);
+        if (((state & 255) != FILL && (state & 255) != HELD) || holder == NOBODY)
             continue;
+        if (holder != dead && pf_peer_alive(&r->peer, holder) != 0)
+            continue;
+        dead = holder;
         uint64_t to = pf__load(&b->cap) ? FREE : EMPTY;
         if ((state & 255) == HELD && pf__peek(&b->seq) >= view(&h->cons).count)
             to = FLIGHT;
         atomic_compare_exchange_strong(&b->state, &state, to);
         PF_POINT("sweep.block");
-    }
-}
-
-/* Sweeps after every dead process that still answers for a block. */
-static void sweep_dead(struct pf_ring *r)
-{
-    struct header *h = r->h;
-    uint32_t n = pf__load(&h->nblocks), last = NOBODY;
-    for (uint32_t i = 0; i < n && i < BLOCKS; i++) {
-        uint64_t state = pf__load(&h->blocks[i].state);
-        uint32_t slot = (uint32_t)(state >> 8);
-        if (((state & 255) != FILL && (state & 255) != HELD) || slot == NOBODY || slot == last)
-            continue;
-        last = slot;
-        if (pf_peer_alive(&r->peer, slot) == 0)
-            sweep(r, slot);
     }
 }
 
@@ -883,13 +869,16 @@ int pf_ring_block(struct pf_ring *r, uint64_t len, struct pf_loan *loan)
     refresh(r);
     if (!r->blocks_max || len > r->blocks_max / BLOCKS)
         return -ENOSPC;
-    int slot = pf_peer_slot(&r->peer, sweep, r);
+    bool first = pf__peek(&r->peer.slot) == PF_NO_SLOT;
+    int slot = pf_peer_slot(&r->peer);
     if (slot < 0)
         return slot;
+    if (first)
+        sweep(r);
     uint64_t cap = class_of(len), fill = FILL | (uint64_t)(uint32_t)slot << 8;
     int i = find_free(h, len, cap, fill);
     if (i < 0) {
-        sweep_dead(r);
+        sweep(r);
         i = find_free(h, len, cap, fill);
     }
     if (i < 0)

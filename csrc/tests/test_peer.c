@@ -4,20 +4,20 @@ static void one_slot_each(void)
 {
     segment_open();
     CHECK_EQ(atomic_load(&peer.slot), PF_NO_SLOT);
-    int mine = pf_peer_slot(&peer, NULL, NULL);
+    int mine = pf_peer_slot(&peer);
     CHECK(mine >= 0);
-    CHECK_EQ(pf_peer_slot(&peer, NULL, NULL), mine); /* kept */
+    CHECK_EQ(pf_peer_slot(&peer), mine); /* kept */
     CHECK_EQ(pf_peer_alive(&peer, (uint32_t)mine), 1);
     CHECK_EQ(pf_peer_alive(&peer, (uint32_t)mine + 1), 0); /* never taken */
-    CHECK(pf_peer_alive(&peer, PF_SLOTS) < 0);
+    CHECK(pf_peer_alive(&peer, PF_TENANCIES) < 0);
     CHECK(pf_peer_alive(&peer, PF_NO_SLOT) < 0);
-    CHECK_EQ(atomic_load(&seg->slots.ident[mine]) & UINT32_MAX, getpid());
+    CHECK_EQ(atomic_load(&seg->slots.ident[mine % PF_SLOTS]) & UINT32_MAX, getpid());
 
     pid_t pid[3];
     for (int i = 0; i < 3; i++) {
         pid[i] = segment_fork();
         if (pid[i] == 0) {
-            int slot = pf_peer_slot(&peer, NULL, NULL);
+            int slot = pf_peer_slot(&peer);
             CHECK(slot >= 0 && slot != mine);
             atomic_store(&seg->flag[i], slot);
             atomic_fetch_add(&seg->flag[8], 1);
@@ -40,45 +40,38 @@ static void one_slot_each(void)
     segment_close();
 }
 
-static void count_sweep(void *arg, uint32_t slot)
-{
-    int *n = arg;
-    CHECK(slot < PF_SLOTS);
-    CHECK_EQ(atomic_load(&peer.slot), PF_NO_SLOT); /* not ours yet */
-    ++*n;
-}
-
-static void dead_slot_is_swept(void)
+/* A dead process's slot is used again, but what carries its mark is never taken for the next tenant's. */
+static void tenancies_differ(void)
 {
     segment_open();
     pid_t pid = segment_fork();
     if (pid == 0) {
-        atomic_store(&seg->flag[0], pf_peer_slot(&peer, NULL, NULL));
+        atomic_store(&seg->flag[0], pf_peer_slot(&peer));
         atomic_store(&seg->flag[1], 1);
         pause();
     }
     check_until(&seg->flag[1], 1);
-    uint32_t slot = (uint32_t)atomic_load(&seg->flag[0]);
-    CHECK_EQ(pf_peer_alive(&peer, slot), 1);
+    uint32_t dead = (uint32_t)atomic_load(&seg->flag[0]);
+    CHECK_EQ(pf_peer_alive(&peer, dead), 1);
     check_kill(pid);
-    CHECK_EQ(pf_peer_alive(&peer, slot), 0);
-    int swept = 0;
-    CHECK_EQ(pf_peer_slot(&peer, count_sweep, &swept), slot);
-    CHECK_EQ(swept, 1);
-    CHECK_EQ(pf_peer_slot(&peer, count_sweep, &swept), slot);
-    CHECK_EQ(swept, 1);
+    CHECK_EQ(pf_peer_alive(&peer, dead), 0);
+    int mine = pf_peer_slot(&peer);
+    CHECK_EQ((uint32_t)mine % PF_SLOTS, dead % PF_SLOTS);
+    CHECK((uint32_t)mine != dead);
+    CHECK_EQ(pf_peer_alive(&peer, dead), 0);
+    CHECK_EQ(pf_peer_alive(&peer, (uint32_t)mine), 1);
     segment_close();
 }
 
 static void drop_gives_back(void)
 {
     segment_open();
-    int slot = pf_peer_slot(&peer, NULL, NULL);
+    int slot = pf_peer_slot(&peer);
     CHECK(slot >= 0);
     pf_peer_drop(&peer);
     CHECK_EQ(pf_peer_alive(&peer, (uint32_t)slot), 0);
     pf_peer_drop(&peer);
-    CHECK_EQ(pf_peer_slot(&peer, NULL, NULL), slot);
+    CHECK_EQ((uint32_t)pf_peer_slot(&peer) % PF_SLOTS, (uint32_t)slot % PF_SLOTS);
     segment_close();
 }
 
@@ -90,7 +83,7 @@ static void child_has_none(void)
     pid_t parent = check_fork();
     if (parent == 0) { /* plays the parent: takes a slot, forks, dies before its child */
         pf_peer_refresh(&peer);
-        int slot = pf_peer_slot(&peer, NULL, NULL);
+        int slot = pf_peer_slot(&peer);
         CHECK(slot >= 0);
         pid_t child = fork();
         if (child == 0) {
@@ -99,7 +92,7 @@ static void child_has_none(void)
             CHECK(!pf_peer_refresh(&peer));
             CHECK_EQ(atomic_load(&peer.slot), PF_NO_SLOT);
             CHECK_EQ(pf_peer_alive(&peer, (uint32_t)slot), 1);
-            CHECK(pf_peer_slot(&peer, NULL, NULL) != slot);
+            CHECK((pf_peer_slot(&peer) - slot) % PF_SLOTS != 0);
             atomic_store(&seg->flag[0], slot + 1);
             atomic_store(&seg->flag[2], (int)getpid());
             check_until(&seg->flag[1], 1);
@@ -122,11 +115,11 @@ static void all_taken(void)
     static struct pf_peer many[PF_SLOTS + 1];
     for (int i = 0; i <= PF_SLOTS; i++) {
         pf_peer_init(&many[i], &seg->slots, seg_fd, pf_pid_namespace());
-        int slot = pf_peer_slot(&many[i], NULL, NULL);
-        CHECK_EQ(slot, i < PF_SLOTS ? i : -ENOSPC);
+        int slot = pf_peer_slot(&many[i]);
+        CHECK_EQ(slot < 0 ? slot : slot % PF_SLOTS, i < PF_SLOTS ? i : -ENOSPC);
     }
     pf_peer_drop(&many[7]);
-    CHECK_EQ(pf_peer_slot(&many[PF_SLOTS], NULL, NULL), 7);
+    CHECK_EQ(pf_peer_slot(&many[PF_SLOTS]) % PF_SLOTS, 7);
     for (int i = 0; i <= PF_SLOTS; i++)
         pf_peer_drop(&many[i]);
     segment_close();
@@ -139,7 +132,7 @@ static void slots_never_leak(void)
     for (int i = 0; i < 1200; i++) {
         pid_t pid = segment_fork();
         if (pid == 0) {
-            CHECK_EQ(pf_peer_slot(&peer, NULL, NULL), 0);
+            CHECK_EQ(pf_peer_slot(&peer) % PF_SLOTS, 0);
             raise(SIGKILL);
         }
         int status = check_reap_within(pid, 10 * PF_SECOND);
@@ -159,10 +152,10 @@ static void race_for_slots(void)
         if (pid[i] == 0) {
             check_until(&seg->flag[0], 1);
             for (int k = 0; k < 50; k++) {
-                int slot = pf_peer_slot(&peer, NULL, NULL);
+                int slot = pf_peer_slot(&peer);
                 CHECK(slot >= 0);
-                CHECK_EQ(atomic_exchange(&owner[slot], 1), 0);
-                atomic_store(&owner[slot], 0);
+                CHECK_EQ(atomic_exchange(&owner[slot % PF_SLOTS], 1), 0);
+                atomic_store(&owner[slot % PF_SLOTS], 0);
                 pf_peer_drop(&peer);
             }
             _exit(0);
@@ -228,7 +221,7 @@ static void threads(void)
     check_reap(pid);
 }
 
-static const struct check_case cases[] = {CASE(one_slot_each),    CASE(dead_slot_is_swept), CASE(drop_gives_back),
+static const struct check_case cases[] = {CASE(one_slot_each),    CASE(tenancies_differ), CASE(drop_gives_back),
                                           CASE(child_has_none),   CASE(all_taken),          CASE(slots_never_leak),
                                           CASE(race_for_slots),   CASE(epochs),             CASE(threads)};
 CHECK_MAIN(cases)

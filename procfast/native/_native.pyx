@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, binding=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, binding=False, auto_pickle=False
 # cython: embedsignature=True, embedsignature.format=python
 """The one extension: csrc/ behind thin wrappers. This file is its table of contents."""
 

@@ -216,8 +216,8 @@ class SimpleQueue(_OnRing, _native.RingSimpleQueue, queues.SimpleQueue):
         raise OSError("handle is closed")
 
     def close(self) -> None:
-        """No more put or get in this process: OSError."""
-        self._shut()
+        """No more put or get in this process: OSError. Its descriptors are closed."""
+        self._shut(True)
         self._reader.close()
         self._writer.close()
 

@@ -8,7 +8,11 @@
  * SIGSTOP, and no child keeps it. It needs no pid: reuse and pid namespaces do not matter.
  * Elsewhere the slot holds pid and start time, which is weaker (docs/platforms.md).
  *
- * Fork: a child has no slot until it takes one. Slots of the dead are swept by their next owner. */
+ * What a process leaves in shared memory to say "mine" is its tenancy: the slot, and how often that slot
+ * was taken. So a mark of the dead is never mistaken for one of the slot's next tenant, and may be cleared
+ * by anybody, at any time, by a compare-and-swap.
+ *
+ * Fork: a child has no slot until it takes one. */
 #ifndef PROCFAST_PEER_H
 #define PROCFAST_PEER_H
 
@@ -16,10 +20,12 @@
 
 #define PF_SLOTS 512
 #define PF_NO_SLOT UINT32_MAX
+#define PF_TENANCIES (UINT32_C(1) << 28) /* all tenancies are below */
 
 /* In the segment; zeroed memory is a valid empty table. */
 struct pf_slots {
     _Atomic uint64_t ident[PF_SLOTS]; /* pid, and where the token is weak its start time: diagnosis or proof */
+    _Atomic uint32_t taken[PF_SLOTS]; /* how often; written by who holds the token */
 };
 
 /* Process-local. One per segment and process; its threads may share it. */
@@ -27,7 +33,7 @@ struct pf_peer {
     struct pf_slots *slots;
     int fd;               /* of the segment; stays the caller's */
     uint64_t epoch;       /* pf_epoch() when the rest was filled in */
-    _Atomic uint32_t slot; /* PF_NO_SLOT until one is taken */
+    _Atomic uint32_t slot; /* the tenancy; PF_NO_SLOT until one is taken */
     void *token;          /* the mapping that holds the lock */
     bool foreign;         /* another pid namespace than the segment's, or no robust list: own locks by slot */
 };
@@ -38,13 +44,12 @@ PF_API void pf_peer_init(struct pf_peer *p, struct pf_slots *slots, int fd, uint
 /* Forgets what a fork made wrong; true where something was. To be called before use by every operation. */
 PF_API bool pf_peer_refresh(struct pf_peer *p);
 
-/* This process's slot, taken now if there was none. `swept(arg, slot)` runs once for a slot just taken,
- * before it counts as ours: what still carries this number belongs to a dead process.
- * >= 0 the slot, -ENOSPC all are taken, or why the token could not be made. */
-PF_API int pf_peer_slot(struct pf_peer *p, void (*swept)(void *arg, uint32_t slot), void *arg);
+/* This process's tenancy of a slot, taken now if there was none (threads may call it at once).
+ * >= 0 the tenancy, -ENOSPC all slots are taken, or why the token could not be made. */
+PF_API int pf_peer_slot(struct pf_peer *p);
 
-/* Is the process that took this slot still there? 1 yes, 0 no (the kernel's word), -errno unknown. */
-PF_API int pf_peer_alive(struct pf_peer *p, uint32_t slot);
+/* Does this tenancy go on? 1 yes, 0 no (the kernel's word), -EINVAL impossible, -errno unknown. */
+PF_API int pf_peer_alive(struct pf_peer *p, uint32_t tenancy);
 
 /* Gives the slot back, if one was taken. */
 PF_API void pf_peer_drop(struct pf_peer *p);

@@ -352,6 +352,8 @@ cdef object decode(Ring ring, pf_box *box):
     if tag == b"a":
         return copy_out(data + 1, n - 1, False)
     if tag == b"P":
+        if n < BLOCK_LEAST:  # a copy is cheaper than a view
+            return _loads(PyBytes_FromStringAndSize(data + 1, <Py_ssize_t>(n - 1)))
         return loads(PyMemoryView_FromMemory(box.data + 1, <Py_ssize_t>(n - 1), PyBUF_READ), None)
     if tag == b"B" or tag == b"A":
         if box.nloans != 1:

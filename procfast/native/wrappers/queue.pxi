@@ -170,53 +170,47 @@ cdef int pull(Ring ring, pf_box *box, object block, object timeout) except -1:
             if rc != -EINTR:
                 break
             PyErr_CheckSignals()
+    if rc == 1 or rc == -ETIMEDOUT:
+        ring.settle()  # a bell that rings for nothing would keep a select loop spinning
     if rc == -ETIMEDOUT:
         raise _Empty
-    if rc == 1:
-        try:
-            ring.settle()
-        except:
-            discard(ring, box)
-            raise
     return check(rc)
-
-
-cdef int discard(Ring ring, pf_box *box) noexcept:
-    cdef uint32_t k
-    for k in range(box.nloans):
-        pf_ring_return(ring.r, &box.loans[k])
-    pf_box_clear(box)
-    return 0
 
 
 cdef class RingBase:
     """What queues on a ring have in common."""
 
     cdef Ring ring
-    cdef readonly bint _closed
+    cdef uint64_t closed  # the process image that closed it: a child may go on, as with multiprocessing
+    cdef bint used  # this process put something: only then does the standard library's close() close
     cdef object deferred  # an unpickling error of a batch whose other items were delivered
 
     def _open(self, Ring ring not None):
         """Uses this ring from now on."""
         self.ring = ring
-        self._closed = False
+        self.closed = 0
 
     @property
     def _ring(self):
         return self.ring
 
-    def _shut(self):
-        self._closed = True
+    @property
+    def _closed(self):
+        return self.ring is None or self.closed == pf_epoch()
+
+    def _shut(self, bint forget=False):
+        """Closed in this process; with forget also the memory and the descriptors go."""
+        self.closed = pf_epoch()
+        if forget:
+            self.ring = None
 
     def _refuse(self):
         """Raises the error for use after close."""
         raise ValueError(f"Queue {self!r} is closed")
 
     cdef int usable(self) except -1:
-        if self._closed:
+        if self.ring is None or (self.closed and self.closed == pf_epoch()):
             self._refuse()
-        if self.ring is None:
-            raise RuntimeError(f"{type(self).__name__}.__init__ was not called")
         return 0
 
     cdef object take(self, object block, object timeout):
@@ -269,6 +263,7 @@ cdef class RingQueue(RingBase):
         refuses memory (RLIMIT_FSIZE): nothing is lost, nothing was put. ValueError after close().
         """
         self.usable()
+        self.used = True
         send(self.ring, obj, block, timeout)
 
     def get(self, block=True, timeout=None):
@@ -285,6 +280,7 @@ cdef class RingQueue(RingBase):
     def put_nowait(self, obj):
         """put(obj, block=False)."""
         self.usable()
+        self.used = True
         send(self.ring, obj, False, None)
 
     def get_nowait(self):
@@ -307,6 +303,7 @@ cdef class RingQueue(RingBase):
         cdef int64_t deadline
         cdef object total = 0
         self.usable()
+        self.used = True
         deadline = deadline_of(block, timeout)
         flat_init(&f)
         try:
@@ -401,6 +398,8 @@ cdef class RingQueue(RingBase):
                     boxes[k].nloans = 0
                 with nogil:
                     rc = pf_ring_get_many(self.ring.r, boxes, want, deadline, &settle)
+                if items and rc < 0:
+                    break  # what is in hand must not be lost to a signal or an error
                 if rc == -EINTR:
                     PyErr_CheckSignals()
                     continue
@@ -416,7 +415,7 @@ cdef class RingQueue(RingBase):
                             self.deferred = error
                 if not items:
                     return [self.take(block, timeout)]  # raises the deferred error
-            if settle:
+            if settle or not items:
                 self.ring.settle()
         finally:
             free(boxes)
@@ -429,7 +428,10 @@ cdef class RingQueue(RingBase):
         return self.ring.size()
 
     def empty(self):
-        """Was the queue empty at the instant of the call?"""
+        """Was the queue empty at the instant of the call? OSError where this process put items and then
+        closed it."""
+        if self._closed and self.used:
+            raise OSError("handle is closed")
         return pf_ring_size(self.ring.r) == 0
 
     def full(self):

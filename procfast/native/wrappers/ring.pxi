@@ -56,17 +56,13 @@ cdef class Ring:
         check(rc)
         return pf_ring_bell(self.r).wait_fd
 
-    cdef int settle(self) except -1:
-        """Quiets the bell if nothing is left. Late is harmless, so a stopped producer is not waited for."""
-        cdef int rc
-        while True:
+    cdef int settle(self) noexcept:
+        """Quiets the bell if nothing is left. The caller has an item in its hands that must not be lost to
+        a signal handler's exception, so no signals are looked at; it takes a second at most."""
+        cdef int rc = -EINTR
+        while rc == -EINTR:
             with nogil:
                 rc = pf_ring_settle(self.r)
-            if rc != -EINTR:
-                break
-            PyErr_CheckSignals()
-        if rc != -ETIMEDOUT:
-            check(rc)
         return 0
 
     def wait(self, block, timeout):
@@ -75,6 +71,7 @@ cdef class Ring:
         cdef int rc = pf_ring_wait(self.r, PF_NOWAIT)
         while rc != 0:
             if rc == -ETIMEDOUT and deadline <= pf_now():
+                self.settle()
                 return False
             if rc != -ETIMEDOUT and rc != -EINTR:
                 check(rc)

@@ -5,6 +5,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,6 +20,11 @@
 uint32_t pf__tid(void)
 {
     return (uint32_t)syscall(SYS_gettid);
+}
+
+bool pf__tid_alive(uint32_t tid)
+{
+    return kill((pid_t)tid, 0) == 0 || errno != ESRCH; /* kill(2) finds threads too */
 }
 
 static struct robust_list_head *robust_head(void)
