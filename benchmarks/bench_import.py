@@ -1,6 +1,6 @@
 """The import, until there is a first queue.
 
-    python benchmarks/bench_import.py [--quick] [--rounds N] [--json FILE]
+python benchmarks/bench_import.py [--quick] [--rounds N] [--json FILE]
 """
 
 from common import run

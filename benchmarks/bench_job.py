@@ -1,6 +1,6 @@
 """Whole programs on real input.
 
-    python benchmarks/bench_job.py [--quick] [--rounds N] [--json FILE]
+python benchmarks/bench_job.py [--quick] [--rounds N] [--json FILE]
 """
 
 from common import run

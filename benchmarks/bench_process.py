@@ -1,6 +1,6 @@
 """Processes: start and join.
 
-    python benchmarks/bench_process.py [--quick] [--rounds N] [--json FILE]
+python benchmarks/bench_process.py [--quick] [--rounds N] [--json FILE]
 """
 
 from common import run

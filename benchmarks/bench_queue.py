@@ -1,6 +1,6 @@
 """Queues: throughput, round trips, a blocked get, memory after a backlog.
 
-    python benchmarks/bench_queue.py [--quick] [--rounds N] [--json FILE]
+python benchmarks/bench_queue.py [--quick] [--rounds N] [--json FILE]
 """
 
 from common import run

@@ -1,6 +1,6 @@
 """Runs the cases of `python -m procfast compare` whose names begin with one of the given words.
 
-The workloads live in the package (procfast/cli/compare/workloads.py), where `compare` uses them too.
+The workloads live in the package, where `compare` uses them: procfast/cli/compare/workloads.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Both backends in one process: the same function, given one context and then the other.
 
-    python examples/compare_backends.py
+python examples/compare_backends.py
 """
 
 import time

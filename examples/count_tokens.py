@@ -1,4 +1,4 @@
-"""Counts the tokens of Python source files with several processes: a plain `multiprocessing` program.
+"""Counts the tokens of Python source files in several processes: a plain `multiprocessing` program.
 
 It knows nothing of procfast. Run it as it is, and then on procfast without changing it:
 

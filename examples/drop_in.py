@@ -1,6 +1,6 @@
 """A program written for `multiprocessing`, with one line changed: the import.
 
-    python examples/drop_in.py [fork|spawn|forkserver]
+python examples/drop_in.py [fork|spawn|forkserver]
 """
 
 import sys

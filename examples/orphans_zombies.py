@@ -1,6 +1,6 @@
 """A zombie: ended, but nobody has asked how. An orphan: its parent has ended before it.
 
-    python examples/orphans_zombies.py            (reads /proc: Linux)
+python examples/orphans_zombies.py            (reads /proc: Linux)
 """
 
 import os
@@ -46,7 +46,8 @@ def orphan():
         os._exit(0)
     os.waitpid(parent, 0)
     old, new = queue.get()
-    assert old == parent and new != parent, "the orphan was given another parent"
+    assert old == parent
+    assert new != parent, "the orphan was given another parent"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Two processes that answer each other through two queues; prints how long a round trip takes.
 
-    python examples/pingpong.py [fork|spawn|forkserver]
+python examples/pingpong.py [fork|spawn|forkserver]
 """
 
 import statistics

@@ -1,6 +1,6 @@
-"""The life of a Process: before start, alive, ended, closed; timeouts, signals, daemons, subclasses.
+"""The life of a Process: before start, alive, ended, closed; timeouts, signals, subclasses.
 
-    python examples/process_lifecycle.py [fork|spawn|forkserver]
+python examples/process_lifecycle.py [fork|spawn|forkserver]
 """
 
 import os
@@ -27,18 +27,22 @@ class Adder(procfast.Process):
 def main():
     answer = procfast.SimpleQueue()
     adder = Adder(range(10), answer)
-    assert adder.pid is None and adder.exitcode is None and not adder.is_alive()
+    assert adder.pid is None
+    assert adder.exitcode is None
+    assert not adder.is_alive()
     adder.start()
     assert answer.get() == ("adder", adder.pid, 45)
     adder.join()
-    assert adder.exitcode == 0 and not adder.is_alive()
+    assert adder.exitcode == 0
+    assert not adder.is_alive()
 
     sleeper = procfast.Process(target=time.sleep, args=(60,), daemon=True)
     sleeper.start()
     begin = time.monotonic()
     sleeper.join(timeout=0.2)  # gives up waiting; the process goes on
     assert time.monotonic() - begin >= 0.2
-    assert sleeper.is_alive() and sleeper.exitcode is None
+    assert sleeper.is_alive()
+    assert sleeper.exitcode is None
     assert sleeper in procfast.active_children()
     sleeper.terminate()
     # The sentinel can be waited for beside connections and other processes.

@@ -1,6 +1,6 @@
 """Two producers, two consumers and a bounded queue: a producer that is ahead waits for room.
 
-    python examples/producer_consumer.py [fork|spawn|forkserver]
+python examples/producer_consumer.py [fork|spawn|forkserver]
 """
 
 import queue
@@ -38,9 +38,7 @@ def main():
     for i in range(ROOM):
         assert lines.get() == ("main", i)
 
-    producers = [
-        procfast.Process(target=produce, args=(lines, name, 500)) for name in ("a", "b")
-    ]
+    producers = [procfast.Process(target=produce, args=(lines, name, 500)) for name in ("a", "b")]
     consumers = [procfast.Process(target=consume, args=(lines, totals)) for _ in range(2)]
     for process in producers + consumers:
         process.start()

@@ -1,7 +1,7 @@
 """Large NumPy arrays through a queue (needs numpy: `python -m pip install numpy`).
 
-Natively an array is copied into shared memory once and not pickled; the receiver may write into what
-it gets, and neither side sees the other's changes.
+Natively an array is copied into shared memory once and not pickled; the receiver may write into
+what it gets, and neither side sees the other's changes.
 
     python examples/queue_numpy.py [fork|spawn|forkserver]
 """
@@ -35,13 +35,16 @@ def main():
     for index in range(len(sent)):
         number, image = done.get()
         assert number == index
-        assert image.shape == (512, 512) and image.dtype == numpy.float64
-        assert image.min() == 0.0 and image.max() == 1.0
+        assert image.shape == (512, 512)
+        assert image.dtype == numpy.float64
+        assert image.min() == 0.0
+        assert image.max() == 1.0
         expected = sent[index] - sent[index].min()
         assert numpy.array_equal(image, expected / expected.max())
     worker.join()
 
-    assert all(numpy.array_equal(a, b) for a, b in zip(sent, kept)), "the sender's arrays are its own"
+    same = map(numpy.array_equal, sent, kept)
+    assert all(same), "the sender's arrays are its own"
     print("ok", procfast.backend, procfast.get_start_method())
 
 

@@ -1,6 +1,6 @@
 """SIGCHLD: told of each child that ends; or ignored, so that the system reaps them by itself.
 
-    python examples/sigchld.py
+python examples/sigchld.py
 """
 
 import os
@@ -13,7 +13,7 @@ ctx = procfast.get_context("fork")
 
 
 def handled():
-    """A handler that leaves the statuses alone: join() finds them. Signals may come merged into one."""
+    """A handler that leaves the statuses to join(). Two signals may come as one."""
     seen = []
     before = signal.signal(signal.SIGCHLD, lambda number, frame: seen.append(number))
     processes = [ctx.Process(target=os._exit, args=(code,)) for code in (2, 3)]

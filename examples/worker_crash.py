@@ -49,7 +49,9 @@ def main():
         try:
             results.get(timeout=2)
         except queue.Empty:
-            print("the dead worker holds the queue's lock: the survivors get nothing, and never will")
+            print(
+                "the dead worker holds the queue's lock: the survivors get nothing, and never will"
+            )
         else:
             raise AssertionError("the standard library has changed: this text is out of date")
         for survivor in survivors:

@@ -55,6 +55,7 @@ def make(request):
         if hasattr(q, "join_thread"):
             q.cancel_join_thread()
             q.join_thread()
+    made.clear()  # pytest keeps the factory
 
 
 @pytest.fixture
@@ -115,7 +116,9 @@ def same(a, b) -> bool:
         return list(a) == list(b) and all(map(same, a.values(), b.values()))
     if isinstance(a, numpy.ndarray):
         return (
-            (a.dtype, a.shape, a.strides) == (b.dtype, b.shape, b.strides)
+            # pickle protocol 4 gives the machine's byte order, 5 keeps the array's
+            a.dtype.newbyteorder("=") == b.dtype.newbyteorder("=")
+            and (a.shape, a.strides) == (b.shape, b.strides)
             and a.flags.c_contiguous == b.flags.c_contiguous
             and a.flags.f_contiguous == b.flags.f_contiguous
             and a.flags.writeable == b.flags.writeable
@@ -360,8 +363,8 @@ def test_connection_travels(ctx, make, spawn):
     spawn(workers.echo, q, out)
     a, b = ctx.Pipe()
     q.put(b)
-    b.close()
     c = out.get()
+    b.close()
     a.send("through")
     assert c.recv() == "through"
     a.close()

@@ -2,8 +2,8 @@
 
     python tools/bench_table.py FILE [MARKDOWN ...]
 
-Replaces what stands between the table:begin and table:end comments; the files default to README.md and
-docs/performance.md. Nothing is rounded in favour of anybody: the numbers are those that `compare` shows.
+Replaces what stands between the table:begin and table:end comments; the files default to README.md
+and docs/performance.md. The numbers are those that `compare` shows.
 """
 
 from __future__ import annotations
@@ -25,10 +25,16 @@ def table(record: dict[str, Any]) -> str:
     for row in record["rows"]:
         if row["error"]:
             raise SystemExit(f"this run has a failed row: {row['error']}")
-        cells = [row["title"], show(row["stdlib"], row["unit"]), show(row["other"], row["unit"]), "", ""]
+        cells = [
+            row["title"],
+            show(row["stdlib"], row["unit"]),
+            show(row["other"], row["unit"]),
+            "",
+            "",
+        ]
         if "ratio" in row:
             cells[3] = f"**{times(row['ratio'])}**"
-            cells[4] = f"{times(row['ratio_min'])} – {times(row['ratio_max'])}"
+            cells[4] = f"{times(row['ratio_min'])} - {times(row['ratio_max'])}"
         lines.append(f"| {' | '.join(cells)} |")
     where = record["machine"]
     note = (

@@ -1,7 +1,7 @@
 """Sets everything up in an environment of its own and runs it: for a first look on a fresh machine.
 
-    python3 tools/try.py compare [ARGUMENTS OF COMPARE]     the comparison, then an example on both backends
-    python3 tools/try.py test [ARGUMENTS OF PYTEST]         the tests
+    python3 tools/try.py compare [ARGUMENTS]    the comparison, then an example on both backends
+    python3 tools/try.py test [ARGUMENTS]       the tests (arguments are pytest's)
 
 Needs Python >= 3.11 with venv, a C compiler, and a package index for pip. Writes to build/ only.
 """
@@ -22,7 +22,7 @@ PYTHON = VENV / "bin" / "python"
 
 def check() -> None:
     """Say what is missing before anything is done."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (this may be run by any Python 3)
         raise SystemExit(f"procfast needs Python 3.11 or newer; this is {sys.version.split()[0]}")
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
     if not shutil.which(compiler) and not os.environ.get("PROCFAST_PURE"):
@@ -50,12 +50,13 @@ def step(*command: str | Path, **variables: str) -> None:
 
 
 def install(*requirements: str) -> None:
-    """Make the environment (once) and install this tree into it (pip always builds a directory anew)."""
+    """Make the environment, once, and install this tree into it, which pip builds anew."""
     if not PYTHON.exists():
         try:
             step(sys.executable, "-m", "venv", VENV)
         except SystemExit:
-            shutil.rmtree(VENV, ignore_errors=True)  # half an environment would be taken for a whole one
+            # half an environment would be taken for a whole one the next time
+            shutil.rmtree(VENV, ignore_errors=True)
             raise SystemExit("python -m venv failed (Debian: apt install python3-venv)") from None
     step(PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *requirements)
 
@@ -67,7 +68,13 @@ def compare(arguments: list[str]) -> None:
     step(PYTHON, "-P", "-m", "procfast", "compare", *(arguments or ["--quick"]))
     for backend in ("stdlib", "native"):
         step(
-            PYTHON, "-P", "-m", "procfast", "run", "examples/count_tokens.py", PROCFAST_BACKEND=backend
+            PYTHON,
+            "-P",
+            "-m",
+            "procfast",
+            "run",
+            "examples/count_tokens.py",
+            PROCFAST_BACKEND=backend,
         )
 
 

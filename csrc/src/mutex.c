@@ -1,11 +1,11 @@
 #include "procfast/mutex.h"
 
-#include "atomic.h"
 #include "os.h"
 #include "point.h"
 #include "procfast/clock.h"
 #include "procfast/error.h"
 #include "procfast/futex.h"
+#include "self_fast.h"
 
 #define LOOK PF_SECOND /* how long a sleeper trusts in being woken */
 #define SPINS 60       /* critical sections last tens of nanoseconds */
@@ -35,7 +35,7 @@ static int64_t identity(struct pf_peer *self, struct pf_thread *t)
 
 int pf_mutex_trylock(struct pf_mutex *m, struct pf_peer *self)
 {
-    struct pf_thread *t = pf_thread_self();
+    struct pf_thread *t = pf__thread_self();
     int64_t me = identity(self, t);
     if (me < 0)
         return (int)me;
@@ -102,7 +102,7 @@ static int acquire(struct pf_mutex *m, struct pf_peer *self, uint32_t me, int64_
 
 int pf_mutex_lock(struct pf_mutex *m, struct pf_peer *self, int64_t deadline)
 {
-    struct pf_thread *t = pf_thread_self();
+    struct pf_thread *t = pf__thread_self();
     int64_t me = identity(self, t);
     if (me < 0)
         return (int)me;
@@ -115,10 +115,8 @@ int pf_mutex_lock(struct pf_mutex *m, struct pf_peer *self, int64_t deadline)
     return rc;
 }
 
-void pf_mutex_unlock(struct pf_mutex *m, struct pf_peer *self)
+void pf_mutex_unlock(struct pf_mutex *m)
 {
-    (void)self;
-    struct pf_thread *t = pf_thread_self();
     PF_POINT("mutex.unlock");
     uint32_t was = atomic_exchange_explicit(&m->word, 0, memory_order_release);
     PF_POINT("mutex.unlocked"); /* killed here: the kernel wakes a waiter, its pending entry has no owner */
@@ -126,7 +124,7 @@ void pf_mutex_unlock(struct pf_mutex *m, struct pf_peer *self)
         pf_futex_wake(&m->word, 1);
     PF_POINT("mutex.passed");
     if ((was & PF_OWNER_MASK) < PF_OWNER_SLOT)
-        retire(t);
+        retire(&pf__the_thread); /* this thread took the lock: its record is of this process */
 }
 
 uint32_t pf_mutex_owner(const struct pf_mutex *m)

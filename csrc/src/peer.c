@@ -8,10 +8,9 @@ void pf_peer_init(struct pf_peer *p, struct pf_slots *slots, int fd, uint64_t pi
 {
     p->slots = slots;
     p->fd = fd;
-    p->epoch = pf_epoch();
-    atomic_init(&p->slot, PF_NO_SLOT);
-    p->token = NULL;
-    p->foreign = pf_pid_namespace() != pid_namespace || !pf_thread_self()->robust;
+    p->pid_namespace = pid_namespace;
+    p->epoch = 0;
+    pf_peer_refresh(p);
 }
 
 bool pf_peer_refresh(struct pf_peer *p)
@@ -19,10 +18,12 @@ bool pf_peer_refresh(struct pf_peer *p)
     uint64_t epoch = pf_epoch();
     if (p->epoch == epoch)
         return false;
-    /* In a child. The token's mapping was not inherited; the slot is the parent's. */
-    p->epoch = epoch;
+    /* In a child the token's mapping was not inherited, the slot is the parent's, and it may have been
+     * born into another pid namespace, where thread ids mean others. */
     p->token = NULL;
     pf__store(&p->slot, PF_NO_SLOT);
+    p->foreign = pf_pid_namespace() != p->pid_namespace || !pf_thread_self()->robust;
+    p->epoch = epoch;
     return true;
 }
 

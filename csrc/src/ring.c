@@ -116,7 +116,7 @@ struct pf_ring { /* process-local; what changes is guarded by the side's lock, o
     uint64_t limit_ext, limit;                  /* producers: the reader was at least here in that extent */
     struct view seen;                           /* consumers: the producers' last record read */
     _Atomic int64_t spin[2];                    /* how long waiting by spinning has been paying, ns */
-    uint32_t idle[2];
+    _Atomic uint32_t idle[2];
     struct { _Atomic(void *) addr; _Atomic uint64_t size; } map[BLOCKS];
 };
 
@@ -193,7 +193,7 @@ static bool spin_on(struct pf_ring *r, int side, struct side *s, uint32_t w, int
     if (cpu < 0 || cpu == pf__peek(&s->cpu))
         return false;
     if (budget < SPIN_MIN) { /* has not been paying: try again now and then */
-        if (++r->idle[side] & 15)
+        if (atomic_fetch_add_explicit(&r->idle[side], 1, memory_order_relaxed) & 15)
             return false;
         budget = SPIN_MAX / 2;
     }
@@ -470,7 +470,7 @@ static int enter(struct pf_ring *r, int64_t deadline, struct view *v, uint64_t *
             *room = r->maxsize - inside;
             return 0;
         }
-        pf_mutex_unlock(&h->prod.lock, &r->peer);
+        pf_mutex_unlock(&h->prod.lock);
         rc = wait_room(r, w, deadline);
         if (rc < 0)
             return rc;
@@ -518,7 +518,7 @@ int pf_ring_put(struct pf_ring *r, const struct pf_iov *iov, unsigned n, const s
         p.v.count = v.count + 1;
         commit(&h->prod, p.v, 1);
     }
-    pf_mutex_unlock(&h->prod.lock, &r->peer);
+    pf_mutex_unlock(&h->prod.lock);
     return rc;
 }
 
@@ -557,7 +557,7 @@ int pf_ring_put_many(struct pf_ring *r, const char *data, const uint64_t *off, u
         next.count = v.count + k;
         commit(&h->prod, next, k > 1000 ? 1000 : (int)k);
     }
-    pf_mutex_unlock(&h->prod.lock, &r->peer);
+    pf_mutex_unlock(&h->prod.lock);
     return k > 0 ? (int)k : rc;
 }
 
@@ -736,7 +736,7 @@ int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned max, int6
             r->seen = view(&h->prod);
         if (r->seen.count != old.count)
             break;
-        pf_mutex_unlock(&h->cons.lock, &r->peer);
+        pf_mutex_unlock(&h->cons.lock);
         if (deadline == PF_TRY)
             return -EAGAIN;
         rc = pf_ring_wait(r, deadline);
@@ -761,7 +761,7 @@ int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned max, int6
     if (k > 0)
         commit_read(r, old, v, crossed);
     bool empty = k > 0 && v.count == r->seen.count;
-    pf_mutex_unlock(&h->cons.lock, &r->peer);
+    pf_mutex_unlock(&h->cons.lock);
     if (settle && empty && pf__load(&h->armed) && pf__load(&h->rung))
         *settle = true;
     return k > 0 ? (int)k : rc;
@@ -983,12 +983,12 @@ int pf_ring_arm(struct pf_ring *r)
         PF_POINT("arm.rung");
         pf__put(&h->rung, 1);
         if (rung < 0 && rc == 0) {
-            pf_mutex_unlock(&h->prod.lock, &r->peer);
+            pf_mutex_unlock(&h->prod.lock);
             return rung;
         }
     }
     if (rc == 0)
-        pf_mutex_unlock(&h->prod.lock, &r->peer);
+        pf_mutex_unlock(&h->prod.lock);
     return 0;
 }
 
@@ -1006,7 +1006,7 @@ int pf_ring_settle(struct pf_ring *r)
         PF_POINT("settle.quiet");
         rc = pf_bell_reset(&r->bell);
     }
-    pf_mutex_unlock(&h->prod.lock, &r->peer);
+    pf_mutex_unlock(&h->prod.lock);
     return rc;
 }
 

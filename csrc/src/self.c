@@ -3,46 +3,31 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "atomic.h"
 #include "os.h"
 #include "procfast/clock.h"
+#include "self_fast.h"
 
-struct page {
-    _Atomic uint64_t epoch; /* 0 in a new process image: the kernel wiped the page */
-    _Atomic int pid;
-    _Atomic uint64_t pid_namespace;
-};
+_Atomic uintptr_t pf__the_page;
+__thread struct pf_thread pf__the_thread PF__TLS;
 
-/* Written once: the page's address, with WIPED where the kernel does wipe it at fork; else the pid is
- * compared at each call. */
-static _Atomic uintptr_t the_page;
-#define WIPED ((uintptr_t)1)
-
-/* The thread's cache. Never trusted across an epoch. */
-#if defined(__GLIBC__)
-static __thread struct pf_thread the_thread __attribute__((tls_model("initial-exec")));
-#else
-static __thread struct pf_thread the_thread;
-#endif
-
-static struct page *get_page(bool *wiped)
+static struct pf__page *get_page(bool *wiped)
 {
-    uintptr_t tagged = pf__load(&the_page);
+    uintptr_t tagged = pf__load(&pf__the_page);
     if (!tagged) {
         void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)
             return NULL;
-        uintptr_t mine = (uintptr_t)p | (pf__wipe_on_fork(p, 4096) == 0 ? WIPED : 0);
-        if (atomic_compare_exchange_strong(&the_page, &tagged, mine))
+        uintptr_t mine = (uintptr_t)p | (pf__wipe_on_fork(p, 4096) == 0 ? PF__WIPED : 0);
+        if (atomic_compare_exchange_strong(&pf__the_page, &tagged, mine))
             tagged = mine;
         else
             munmap(p, 4096);
     }
-    *wiped = tagged & WIPED;
-    return (struct page *)(tagged & ~WIPED);
+    *wiped = tagged & PF__WIPED;
+    return (struct pf__page *)(tagged & ~PF__WIPED);
 }
 
-static uint64_t new_epoch(struct page *p)
+static uint64_t new_epoch(struct pf__page *p)
 {
     /* Time, so that a pid that comes round again can't look like an ancestor. */
     uint64_t seen = 0, mine = ((uint64_t)pf_now() << 1) | 1;
@@ -53,7 +38,7 @@ static uint64_t new_epoch(struct page *p)
 uint64_t pf_epoch(void)
 {
     bool wiped;
-    struct page *p = get_page(&wiped);
+    struct pf__page *p = get_page(&wiped);
     if (!p) /* not even a page of memory: the pid must do */
         return ((uint64_t)getpid() << 1) | 1;
     uint64_t epoch = pf__load(&p->epoch);
@@ -67,7 +52,7 @@ uint64_t pf_epoch(void)
 
 struct pf_thread *pf_thread_self(void)
 {
-    struct pf_thread *t = &the_thread;
+    struct pf_thread *t = &pf__the_thread;
     uint64_t epoch = pf_epoch();
     if (t->epoch != epoch) {
         t->tid = pf__tid();
@@ -80,7 +65,7 @@ struct pf_thread *pf_thread_self(void)
 uint64_t pf_pid_namespace(void)
 {
     bool wiped;
-    struct page *p = get_page(&wiped);
+    struct pf__page *p = get_page(&wiped);
     if (!p)
         return pf__pid_namespace();
     pf_epoch(); /* a child may be in a namespace of its own: a fork clears the cache */

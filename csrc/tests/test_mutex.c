@@ -11,11 +11,11 @@ static void free_lock(void)
         else
             CHECK_EQ(owner, pf_thread_self()->tid);
         CHECK_EQ(pf_mutex_trylock(&seg->m, &peer), -EBUSY);
-        pf_mutex_unlock(&seg->m, &peer);
+        pf_mutex_unlock(&seg->m);
         CHECK_EQ(atomic_load(&seg->m.word), 0);
     }
     CHECK_EQ(pf_mutex_lock(&seg->m, &peer, PF_NOWAIT), 0); /* a free lock needs no time */
-    pf_mutex_unlock(&seg->m, &peer);
+    pf_mutex_unlock(&seg->m);
 }
 BOTH_OWNERS(free_lock)
 
@@ -28,7 +28,7 @@ static pid_t holder(void) /* holds the lock until flag[1] */
         CHECK_EQ(pf_mutex_lock(&seg->m, &peer, PF_FOREVER), 0);
         atomic_store(&seg->flag[0], 1);
         check_until(&seg->flag[1], 1);
-        pf_mutex_unlock(&seg->m, &peer);
+        pf_mutex_unlock(&seg->m);
         _exit(0);
     }
     check_until(&seg->flag[0], 1);
@@ -48,7 +48,7 @@ static void deadline(void)
     atomic_store(&seg->flag[1], 1);
     check_reap(pid);
     CHECK_EQ(pf_mutex_lock(&seg->m, &peer, PF_NOWAIT), 0);
-    pf_mutex_unlock(&seg->m, &peer);
+    pf_mutex_unlock(&seg->m);
     CHECK_EQ(atomic_load(&seg->m.word), 0);
 }
 BOTH_OWNERS(deadline)
@@ -70,7 +70,7 @@ static void interrupted(void)
     CHECK(pf_now() - start < PF_SECOND);
     atomic_store(&seg->flag[1], 1);
     CHECK_EQ(pf_mutex_lock(&seg->m, &peer, start + 10 * PF_SECOND), 0);
-    pf_mutex_unlock(&seg->m, &peer);
+    pf_mutex_unlock(&seg->m);
     check_reap(pid);
     sigaction(SIGALRM, &old, NULL);
 }
@@ -107,7 +107,7 @@ static void contend(int rounds)
         seg->a++;
         seg->b++;
         CHECK_EQ(seg->a, seg->b);
-        pf_mutex_unlock(&seg->m, &peer);
+        pf_mutex_unlock(&seg->m);
     }
 }
 
@@ -177,7 +177,7 @@ static void handed_over(void)
             check_until(&seg->flag[2], i + 1);
             CHECK_EQ(pf_mutex_lock(&seg->m, &peer, PF_FOREVER), 0);
             atomic_store(&seg->flag[3], i + 1);
-            pf_mutex_unlock(&seg->m, &peer);
+            pf_mutex_unlock(&seg->m);
         }
         _exit(0);
     }
@@ -187,7 +187,7 @@ static void handed_over(void)
         atomic_store(&seg->flag[2], i + 1);
         check_sleep(20 * MS);
         int64_t start = pf_now();
-        pf_mutex_unlock(&seg->m, &peer);
+        pf_mutex_unlock(&seg->m);
         check_until(&seg->flag[3], i + 1);
         int64_t took = pf_now() - start;
         slowest = took > slowest ? took : slowest;

@@ -34,7 +34,8 @@ PF_API int pf_mutex_trylock(struct pf_mutex *m, struct pf_peer *self);
 /* 0, -PF_EOWNERDEAD (held as well), -ETIMEDOUT, -EINTR. */
 PF_API int pf_mutex_lock(struct pf_mutex *m, struct pf_peer *self, int64_t deadline);
 
-PF_API void pf_mutex_unlock(struct pf_mutex *m, struct pf_peer *self);
+/* By the thread that took it. */
+PF_API void pf_mutex_unlock(struct pf_mutex *m);
 
 /* The owner field as it stands (0: free), for diagnosis only. */
 PF_API uint32_t pf_mutex_owner(const struct pf_mutex *m);

@@ -35,7 +35,8 @@ struct pf_peer {
     uint64_t epoch;       /* pf_epoch() when the rest was filled in */
     _Atomic uint32_t slot; /* the tenancy; PF_NO_SLOT until one is taken */
     void *token;          /* the mapping that holds the lock */
-    bool foreign;         /* another pid namespace than the segment's, or no robust list: own locks by slot */
+    uint64_t pid_namespace; /* the segment's */
+    bool foreign;         /* this process is in another one, or has no robust list: it owns locks by slot */
 };
 
 /* Fills in a peer for a mapped segment. Cheap: takes no slot. */

@@ -31,13 +31,19 @@ def parser() -> argparse.ArgumentParser:
     """The command line of `compare`."""
     made = argparse.ArgumentParser(
         prog="python -m procfast compare",
-        description="Run the same workloads on procfast's native backend and on the standard library, "
-        "interleaved, each in a fresh interpreter, check that the results are right, and show "
-        "the times side by side. Ratios above 1 mean that native is faster.",
+        description="Run the same workloads on procfast's native backend and on the standard "
+        "library, interleaved, each in a fresh interpreter, check that the results are right, and "
+        "show the times side by side. Ratios above 1 mean that native is faster.",
     )
-    made.add_argument("--quick", action="store_true", help="short cells and fewer rounds (2 minutes)")
     made.add_argument(
-        "--only", metavar="REGEX", type=_pattern, default="", help="cases whose name matches (see --list)"
+        "--quick", action="store_true", help="short cells and fewer rounds (2 minutes)"
+    )
+    made.add_argument(
+        "--only",
+        metavar="REGEX",
+        type=_pattern,
+        default="",
+        help="cases whose name matches (see --list)",
     )
     made.add_argument(
         "--rounds", metavar="N", type=_positive, help="rounds per case (default 5; 2 with --quick)"
@@ -71,7 +77,9 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{case.key:22} {case.title}")
         return 0
     if not cases:
-        print(f"no case matches {options.only!r} (see --list)", *left_out, sep="\n", file=sys.stderr)
+        print(
+            f"no case matches {options.only!r} (see --list)", *left_out, sep="\n", file=sys.stderr
+        )
         return 2
     if problem := report.why_not(other):
         print(problem, file=sys.stderr)

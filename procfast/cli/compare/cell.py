@@ -34,7 +34,9 @@ def run(key: str, backend: str, quick: bool) -> workloads.Sample:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m procfast.cli.compare.cell", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m procfast.cli.compare.cell", description=__doc__
+    )
     parser.add_argument("key")
     parser.add_argument("backend")
     parser.add_argument("--quick", action="store_true")

@@ -9,7 +9,7 @@ import platform
 import time
 from typing import Any
 
-import procfast
+from procfast._version import __version__
 from procfast.cli.compare.cell import cpus
 
 
@@ -42,6 +42,6 @@ def machine() -> dict[str, Any]:
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "procfast": procfast.__version__,
+        "procfast": __version__,
         "numpy": version_of("numpy"),
     }

@@ -35,14 +35,19 @@ def show_machine(machine: dict[str, Any]) -> None:
         f"numpy {machine['numpy'] or 'not installed'}; {machine['system']}"
     )
     _console.print(
-        f"{machine['processor']}, {machine['cpus']} CPUs, of which usable {len(machine['affinity'])}; "
-        f"load {machine['load']:.2f}"
+        f"{machine['processor']}, {machine['cpus']} CPUs, of which usable "
+        f"{len(machine['affinity'])}; load {machine['load']:.2f}"
     )
 
 
 def show_progress(steps: Iterator[tuple[Row, str]], total: int) -> None:
     """Run all the steps behind a progress bar."""
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    ]
     with Progress(*columns, console=_console, transient=True) as progress:
         task = progress.add_task("", total=total)
         for done, (row, backend) in enumerate(steps):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -47,7 +48,7 @@ def select(only: str) -> tuple[list[Case], list[str]]:
 
 
 def cell(case: Case, backend: str, quick: bool) -> dict[str, Any]:
-    """One number from a fresh interpreter. Its whole process group is killed when it ends or hangs."""
+    """One number from a fresh interpreter, whose process group is killed when it ends or hangs."""
     # -P: a procfast in the current directory is not the one that runs here
     command = [sys.executable, "-P", "-m", "procfast.cli.compare.cell", case.key, backend]
     path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
@@ -64,10 +65,8 @@ def cell(case: Case, backend: str, quick: bool) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise CellFailed(f"{case.title} on {backend}: no result in {CELL_SECONDS} s") from None
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):  # nobody is left, as it should be
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # nobody is left, as it should be
         process.wait()
     if process.returncode:
         raise CellFailed(f"{case.title} on {backend}: {errors.strip() or process.returncode}")
@@ -84,22 +83,22 @@ class Row:
     error: str = ""
 
     def add(self, stdlib: dict[str, Any], other: dict[str, Any]) -> None:
-        """Keep a round; results that differ between the backends are an error, whatever the time."""
+        """Keep a round. Results that differ between the backends are an error."""
         if stdlib["digest"] != other["digest"]:
             raise CellFailed(f"{self.case.title}: the two backends computed different results")
         self.rounds.append((stdlib, other))
 
     @property
     def stdlib(self) -> float:
-        return statistics.median(a["value"] for a, _ in self.rounds)
+        return float(statistics.median(a["value"] for a, _ in self.rounds))
 
     @property
     def other(self) -> float:
-        return statistics.median(b["value"] for _, b in self.rounds)
+        return float(statistics.median(b["value"] for _, b in self.rounds))
 
     @property
     def ratios(self) -> list[float]:
-        """How many times as fast as the standard library, per round; empty where that says nothing."""
+        """How many times as fast as the standard library, per round; [] where that says nothing."""
         if self.case.absolute:
             return []
         more_is_better = self.case.unit.endswith("/s")
@@ -130,8 +129,8 @@ class Row:
 
 
 def measure(rows: list[Row], other: str, rounds: int, quick: bool) -> Iterator[tuple[Row, str]]:
-    """Run all cells: round by round, the two backends of a case one right after the other, and who
-    goes first changing from round to round. Yields before each cell, so that progress can be shown."""
+    """Run all cells round by round, the two backends of a case one right after the other, and who
+    goes first changing from round to round. Yields before each cell, to show the progress."""
     for number in range(rounds):
         for row in rows:
             if row.error:

@@ -1,4 +1,4 @@
-"""The end-to-end workloads: this Python's own standard library, read, counted and merged by processes.
+"""The end-to-end workloads: this Python's own standard library, read, counted and merged.
 
 One producer puts work on a queue, several workers count, a collector merges: the shape of most
 programs that use a queue. The input is real, and there on every machine that runs Python.
@@ -14,9 +14,11 @@ import sysconfig
 import time
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkContext
 
 Counts = collections.Counter[str]
 
@@ -30,7 +32,9 @@ def paths(everything: bool) -> list[Path]:
     """
     top = Path(sysconfig.get_path("stdlib"))
     found = top.rglob("*.py") if everything else top.glob("*.py")
-    return sorted(path for path in found if not _LEFT_OUT.intersection(path.parts[len(top.parts) :]))
+    return sorted(
+        path for path in found if not _LEFT_OUT.intersection(path.parts[len(top.parts) :])
+    )
 
 
 def read(path: Path) -> str:
@@ -91,7 +95,7 @@ def _work(queue: Any, results: Any, count: Count) -> None:
 
 
 def in_processes(
-    ctx: BaseContext, cut: Cut, count: Count, sources: list[Path], workers: int
+    ctx: ForkContext, cut: Cut, count: Count, sources: list[Path], workers: int
 ) -> tuple[Counts, float]:
     """Run the job with one producer and `workers` workers; answer the merged counts and the seconds
     from before the first process was started until after the last was joined."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_STEPS = {
+_STEPS: dict[str, list[tuple[float, str]]] = {
     "items/s": [(1e6, "M/s"), (1e3, "k/s"), (1, "/s")],
     "bytes/s": [(1e9, "GB/s"), (1e6, "MB/s"), (1, "B/s")],
     "s": [(1, "s"), (1e-3, "ms"), (1e-6, "us")],

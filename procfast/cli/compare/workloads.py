@@ -20,11 +20,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
-from multiprocessing.context import BaseContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from procfast.cli.compare import sources
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkContext  # not on Windows
 
 MIB = 1 << 20
 
@@ -68,7 +71,7 @@ def expect(condition: bool, what: str) -> None:
 class Crew:
     """Processes that report through a pipe each; an error in one of them is raised here."""
 
-    def __init__(self, ctx: BaseContext) -> None:
+    def __init__(self, ctx: ForkContext) -> None:
         self._ctx = ctx
         self._members: list[tuple[Any, Any]] = []
 
@@ -183,7 +186,9 @@ def _send(queue: Any, gate: Any, payload: Any, warm: int, count: int, ends: int)
     return begin
 
 
-def _receive_counted(queue: Any, gate: Any, payload: Any, warm: int, count: int, in_order: bool) -> Any:
+def _receive_counted(
+    queue: Any, gate: Any, payload: Any, warm: int, count: int, in_order: bool
+) -> Any:
     payload.warm_up(queue.get, warm)
     gate.wait()
     taken = payload.take(queue.get, count)
@@ -202,7 +207,7 @@ def _receive_shared(queue: Any, gate: Any, payload: Any) -> Any:
 
 
 def one_way(
-    ctx: BaseContext,
+    ctx: ForkContext,
     plan: Plan,
     payload: Any,
     producers: int = 1,
@@ -227,13 +232,21 @@ def one_way(
                 crew.start(_receive_shared, queue, gate, payload)
             else:
                 crew.start(
-                    receive, queue, gate, payload, warm * producers, each * producers, producers == 1
+                    receive,
+                    queue,
+                    gate,
+                    payload,
+                    warm * producers,
+                    each * producers,
+                    producers == 1,
                 )
         answers = crew.results()
         if producers + consumers > 2:
             received = answers[producers:]
             expect(sum(a[1] for a in received) == each * producers, "items were lost or doubled")
-            expect(sum(a[2] for a in received) == sum(payload.items(each)) * producers, "wrong items")
+            expect(
+                sum(a[2] for a in received) == sum(payload.items(each)) * producers, "wrong items"
+            )
         queue.close()
         queue.join_thread()
         return float(max(a[0] for a in answers[producers:]) - min(answers[:producers]))
@@ -265,7 +278,9 @@ def _send_many(queue: Any, gate: Any, payload: Any, warm: int, count: int, ends:
     return begin
 
 
-def _receive_many(queue: Any, gate: Any, payload: Any, warm: int, count: int, in_order: bool) -> Any:
+def _receive_many(
+    queue: Any, gate: Any, payload: Any, warm: int, count: int, in_order: bool
+) -> Any:
     def take(count: int) -> list[Any]:
         taken: list[Any] = []
         while len(taken) < count:
@@ -292,7 +307,7 @@ def _echo(there: Any, back: Any, cpus: Iterable[int]) -> int:
     return count
 
 
-def ping_pong(ctx: BaseContext, plan: Plan) -> Sample:
+def ping_pong(ctx: ForkContext, plan: Plan) -> Sample:
     """Seconds for an int to go to another process and come back, median."""
     there, back, crew = ctx.Queue(), ctx.Queue(), Crew(ctx)
     crew.start(_echo, there, back, [plan.cpus[-1]])
@@ -301,7 +316,8 @@ def ping_pong(ctx: BaseContext, plan: Plan) -> Sample:
     for i in range(500):
         put(i)
         expect(get() == i, "another item came back")
-    trips, wrong = [], 0
+    trips: list[int] = []
+    wrong = 0
     stop = clock() + int(plan.seconds * 1e9)
     while True:
         i = len(trips) & 255
@@ -317,7 +333,10 @@ def ping_pong(ctx: BaseContext, plan: Plan) -> Sample:
     expect(crew.results() == [len(trips) + 500] and not wrong, "other items came back")
     spread = statistics.quantiles(trips, n=100)
     return Sample(
-        spread[49] / 1e9, len(trips), sum(trips) / 1e9, extra={"p90": spread[89] / 1e9, "p99": spread[98] / 1e9}
+        spread[49] / 1e9,
+        len(trips),
+        sum(trips) / 1e9,
+        extra={"p90": spread[89] / 1e9, "p99": spread[98] / 1e9},
     )
 
 
@@ -335,7 +354,7 @@ def _blocked(queue: Any, ready: Any) -> float:
     return used
 
 
-def blocked_get(ctx: BaseContext, plan: Plan) -> Sample:
+def blocked_get(ctx: ForkContext, plan: Plan) -> Sample:
     """Seconds of CPU that a process uses while it waits in `get()`, with all of its threads."""
     seconds = 2.0 if plan.quick else 10.0
     queue, crew = ctx.Queue(), Crew(ctx)
@@ -348,8 +367,8 @@ def blocked_get(ctx: BaseContext, plan: Plan) -> Sample:
 
 
 def memory_of(pids: Iterable[int]) -> int:
-    """Bytes that these processes hold: their own pages, and every page of the memory files that they
-    have open, mapped or not, each file once."""
+    """Bytes that these processes hold: their own pages, and every page of the memory files that
+    they have open, mapped or not, each file once."""
     own, files = 0, {}
     for pid in pids:
         with open(f"/proc/{pid}/status") as status:
@@ -396,7 +415,7 @@ def _drain(queue: Any, count: int, orders: Any) -> int:
     return right
 
 
-def backlog(ctx: BaseContext, plan: Plan) -> Sample:
+def backlog(ctx: ForkContext, plan: Plan) -> Sample:
     """Bytes held by producer, consumer and queue after a backlog was put and drained, beyond what
     they held before it. All three processes are still alive when it is read."""
     size = min((128 if plan.quick else 1024) * MIB, _available_memory() // 4)
@@ -427,7 +446,7 @@ def _nothing() -> None:
     pass
 
 
-def start_and_join(ctx: BaseContext, plan: Plan) -> Sample:
+def start_and_join(ctx: ForkContext, plan: Plan) -> Sample:
     """Seconds for a process to be started and joined, median."""
     gc.collect()
     times: list[float] = []
@@ -443,7 +462,7 @@ def start_and_join(ctx: BaseContext, plan: Plan) -> Sample:
     return Sample(statistics.median(times[5:]), len(times), sum(times))
 
 
-def import_time(ctx: BaseContext, plan: Plan) -> Sample:
+def import_time(ctx: ForkContext, plan: Plan) -> Sample:
     """Seconds that a fresh interpreter needs to import the package and make a queue, median."""
     backend = getattr(ctx, "backend", "stdlib")
     module = "multiprocessing" if backend == "stdlib" else "procfast"
@@ -463,7 +482,7 @@ def import_time(ctx: BaseContext, plan: Plan) -> Sample:
 # --- end to end ----------------------------------------------------------------------------------
 
 
-def end_to_end(ctx: BaseContext, plan: Plan, cut: sources.Cut, count: sources.Count) -> Sample:
+def end_to_end(ctx: ForkContext, plan: Plan, cut: sources.Cut, count: sources.Count) -> Sample:
     """Seconds to count the standard library's sources; see `sources`."""
     workers = max(1, len(plan.cpus))
     everything = sources.paths(everything=not plan.quick)
@@ -486,7 +505,7 @@ class Case:
     key: str
     title: str
     unit: str  # "items/s" and "bytes/s": more is better; "s", "cpu s" and "bytes": less is better
-    run: Callable[[BaseContext, Plan], Sample]
+    run: Callable[[ForkContext, Plan], Sample]
     goal: float | None = None  # a ratio; for "cpu s" and "bytes" a ceiling of the native side
     place: str = "free"  # "free", "one" CPU for all processes, two CPUs "apart"
     needs: str = ""  # a module that has to be installed
@@ -498,12 +517,14 @@ class Case:
         return self.unit in ("cpu s", "bytes")
 
 
-def _rate(payload: Callable[[], Any], **options: Any) -> Callable[[BaseContext, Plan], Sample]:
+def _rate(payload: Callable[[], Any], **options: Any) -> Callable[[ForkContext, Plan], Sample]:
     return lambda ctx, plan: one_way(ctx, plan, payload(), **options)
 
 
-def _bytes_rate(payload: Callable[[], Any], **options: Any) -> Callable[[BaseContext, Plan], Sample]:
-    def run(ctx: BaseContext, plan: Plan) -> Sample:
+def _bytes_rate(
+    payload: Callable[[], Any], **options: Any
+) -> Callable[[ForkContext, Plan], Sample]:
+    def run(ctx: ForkContext, plan: Plan) -> Sample:
         made = payload()
         sample = one_way(ctx, plan, made, **options)
         return Sample(sample.value * made.size, sample.items, sample.seconds)
@@ -519,7 +540,9 @@ def _one_way_cases() -> list[Case]:
         ("numpy.16m", "float64 array of 16 MiB", Arrays, 16 * MIB, 15, "numpy"),
     ]
 
-    def free_and_one(key: str, title: str, unit: str, run: Any, goal: float, needs: str = "") -> list[Case]:
+    def free_and_one(
+        key: str, title: str, unit: str, run: Any, goal: float, needs: str = ""
+    ) -> list[Case]:
         return [
             Case(f"queue.{key}", f"Queue: {title}", unit, run, goal, needs=needs),
             Case(f"queue.{key}.one", f"Queue: {title}, on one CPU", unit, run, 1, "one", needs),
@@ -527,8 +550,20 @@ def _one_way_cases() -> list[Case]:
 
     cases = free_and_one("int.1to1", "small ints", "items/s", _rate(Ints), 15)
     cases += [
-        Case("queue.int.4to1", "Queue: small ints, 4 producers", "items/s", _rate(Ints, producers=4), 6),
-        Case("queue.int.1to4", "Queue: small ints, 4 consumers", "items/s", _rate(Ints, consumers=4), 6),
+        Case(
+            "queue.int.4to1",
+            "Queue: small ints, 4 producers",
+            "items/s",
+            _rate(Ints, producers=4),
+            6,
+        ),
+        Case(
+            "queue.int.1to4",
+            "Queue: small ints, 4 consumers",
+            "items/s",
+            _rate(Ints, consumers=4),
+            6,
+        ),
         Case(
             "queue.int.select",
             "Queue: small ints, `_reader.fileno()` asked for",
@@ -544,7 +579,7 @@ def _one_way_cases() -> list[Case]:
         ),
     ]
     for key, title, payload, size, goal, needs in sizes:
-        run = _bytes_rate(lambda payload=payload, size=size: payload(size))
+        run = _bytes_rate(partial(payload, size))
         cases += free_and_one(key, title, "bytes/s", run, goal, needs)
     return cases
 
