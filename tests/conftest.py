@@ -156,6 +156,8 @@ def pytest_cmdline_main(config):
     faulthandler.register(supervisor.DUMP, file=os.fdopen(os.dup(2), "w"), all_threads=True)
     config.stash[_TELL] = supervisor.start()
     signal.signal(supervisor.HUNG, _hung)
+    if (main := sys.modules["__main__"]).__spec__ is None:
+        main.__file__ = None  # or each spawned child would run bin/pytest's file again
     # A job that a shell put in the background has SIGINT ignored, and so would the children have.
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -254,6 +256,7 @@ def _servants():
             ctx = procfast.get_context("fork", backend=name)
             for factory in (ctx.Queue, ctx.SimpleQueue, ctx.JoinableQueue):
                 factory().close()
+    multiprocessing.Value("i")  # the heap of shared values is for the life of the process
     yield
 
 

@@ -119,7 +119,7 @@ def worker(q):
 def grandchild(q):
     q.put(type(multiprocessing.Queue()).__module__)
 if __name__ == "__main__":
-    multiprocessing.set_start_method(sys.argv[1])
+    multiprocessing.set_start_method(sys.argv[1], force=True)
     q = Queue()
     p = multiprocessing.Process(target=worker, args=(q,))
     p.start()

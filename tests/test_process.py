@@ -181,8 +181,8 @@ def test_active_children_takes_off_the_dead(ctx):
 
 
 def test_parent_process_is_seen_to_end(ctx):
-    q = ctx.Queue()
-    p = ctx.Process(target=workers.parent_dies, args=(workers.cell_of(ctx), q))
+    q, go = ctx.Queue(), ctx.SimpleQueue()
+    p = ctx.Process(target=workers.parent_dies, args=(workers.cell_of(ctx), q, go))
     p.start()
     assert q.get(timeout=30) == ("alive", True)
     assert ended(p) == 0

@@ -103,18 +103,17 @@ def report_self(q, *args, **kwargs) -> None:
     )
 
 
-def parent_dies(cell, q) -> None:
+def parent_dies(cell, q, go) -> None:
     """Leaves a child of its own that tells when it sees its parent gone."""
-    ctx = context(cell)
-    ctx.Process(target=watch_parent, args=(q,)).start()
-    q.get()  # the grandchild is there
+    context(cell).Process(target=watch_parent, args=(q, go)).start()
+    go.get()  # the grandchild is there
     os._exit(0)
 
 
-def watch_parent(q) -> None:
+def watch_parent(q, go) -> None:
     parent = multiprocessing.parent_process()
     q.put(("alive", parent.is_alive()))
-    q.put("go")
+    go.put("go")
     parent.join(20)
     q.put(("alive", parent.is_alive()))
 

@@ -89,6 +89,7 @@ def main(arguments: list[str]) -> None:
     commands = {"compare": compare, "test": test}
     if not arguments or arguments[0] not in commands:
         raise SystemExit(__doc__)
+    os.environ.setdefault("PATH", os.defpath)  # under `env -i` the compiler would not be found
     check()
     commands[arguments[0]](arguments[1:])
 

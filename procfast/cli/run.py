@@ -76,6 +76,7 @@ def _set_first_path(path: str) -> None:
 
 def _script(path: str) -> tuple[CodeType, dict[str, Any]]:
     """The code of a file, or of the __main__.py in a folder or zip file; the main module's attributes."""
+    path = os.path.abspath(path)  # as Python itself does; sys.argv[0] stays as it was given
     if pkgutil.get_importer(path) is not None:
         spec = PathFinder.find_spec("__main__", [path])
         if spec is None:
@@ -83,11 +84,11 @@ def _script(path: str) -> tuple[CodeType, dict[str, Any]]:
         sys.path.insert(0, path) if sys.flags.safe_path else _set_first_path(path)
         return _from_spec(spec)
     try:
-        with io.open_code(os.path.abspath(path)) as file:
+        with io.open_code(path) as file:
             source = file.read()
     except OSError as error:
         print(
-            f"{sys.executable}: can't open file {os.path.abspath(path)!r}: "
+            f"{sys.executable}: can't open file {path!r}: "
             f"[Errno {error.errno}] {error.strerror}",
             file=sys.stderr,
         )

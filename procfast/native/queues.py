@@ -7,7 +7,9 @@ killed, at any time without losing what it had put and without blocking anybody 
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 import types
 from multiprocessing import context, queues, reduction
 from typing import Any
@@ -223,6 +225,12 @@ class SimpleQueue(_OnRing, _native.RingSimpleQueue, queues.SimpleQueue):
 
     def _poll(self, timeout: float | None = 0.0) -> bool:
         return self._reader.poll(timeout)
+
+    @functools.cached_property
+    def _rlock(self) -> threading.Lock:
+        """What `multiprocessing.pool.Pool` takes before it empties its task queue at its end, and keeps.
+        Reading needs no lock here, so it guards nothing."""
+        return threading.Lock()
 
     def _give(self, obj: Any) -> None:
         self.put(obj)
