@@ -32,4 +32,4 @@ if __name__ == "__main__":
     for backend in dict.fromkeys(["stdlib", procfast.backend]):
         rates[backend] = run(procfast.get_context("fork", backend=backend))
         print(f"{backend:8} {rates[backend]:12,.0f} ints per second")
-    print("ok", *rates)
+    print(*rates, "ok")

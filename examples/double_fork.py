@@ -32,7 +32,7 @@ def main():
     else:
         raise AssertionError("the grandchild is a child")
     assert procfast.active_children() == []
-    print("ok", procfast.backend)
+    print(procfast.backend, "ok")
 
 
 if __name__ == "__main__":

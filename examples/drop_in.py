@@ -31,7 +31,7 @@ def main():
     # What is not native yet is the standard library's own, so the rest of a program works as well.
     with multiprocessing.Pool(2) as pool:
         assert pool.map(abs, [-1, 2, -3]) == [1, 2, 3]
-    print("ok", multiprocessing.backend, multiprocessing.get_start_method())
+    print(multiprocessing.backend, multiprocessing.get_start_method(), "ok")
 
 
 if __name__ == "__main__":

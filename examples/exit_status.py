@@ -59,7 +59,7 @@ def main():
     assert os.WIFSIGNALED(status)
     assert os.WTERMSIG(status) == signal.SIGKILL
     assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL  # as Process.exitcode says it
-    print("ok", procfast.backend, procfast.get_start_method())
+    print(procfast.backend, procfast.get_start_method(), "ok")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main():
     for child in procfast.active_children():
         child.terminate()
         child.join()
-    print("ok", procfast.backend, procfast.get_start_method())
+    print(procfast.backend, procfast.get_start_method(), "ok")
 
 
 if __name__ == "__main__":

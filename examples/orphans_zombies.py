@@ -54,4 +54,4 @@ if __name__ == "__main__":
     zombie()
     orphan()
     assert procfast.active_children() == []
-    print("ok", procfast.backend)
+    print(procfast.backend, "ok")

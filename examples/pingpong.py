@@ -30,7 +30,7 @@ def main(trips=2000):
 
     assert partner.exitcode == 0
     print(f"{trips} round trips, median {statistics.median(times) * 1e6:.1f} us")
-    print("ok", procfast.backend, procfast.get_start_method())
+    print(procfast.backend, procfast.get_start_method(), "ok")
 
 
 if __name__ == "__main__":

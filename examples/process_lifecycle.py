@@ -64,7 +64,7 @@ def main():
         raise AssertionError("a closed process was used")
 
     assert procfast.active_children() == []
-    print("ok", procfast.backend, procfast.get_start_method())
+    print(procfast.backend, procfast.get_start_method(), "ok")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def main():
         pass  # nothing is left over
     else:
         raise AssertionError("an item too many")
-    print("ok", procfast.backend, procfast.get_start_method())
+    print(procfast.backend, procfast.get_start_method(), "ok")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def main():
 
     same = map(numpy.array_equal, sent, kept)
     assert all(same), "the sender's arrays are its own"
-    print("ok", procfast.backend, procfast.get_start_method())
+    print(procfast.backend, procfast.get_start_method(), "ok")
 
 
 if __name__ == "__main__":

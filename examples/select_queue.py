@@ -58,7 +58,7 @@ def main():
         assert receive(items) == list(range(COUNT))
         process.join()
         assert procfast.connection.wait([items._reader], timeout=0) == [], "nothing is left to read"
-    print("ok", procfast.backend, procfast.get_start_method())
+    print(procfast.backend, procfast.get_start_method(), "ok")
 
 
 if __name__ == "__main__":

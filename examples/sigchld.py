@@ -50,4 +50,4 @@ def ignored():
 if __name__ == "__main__":
     handled()
     ignored()
-    print("ok", procfast.backend)
+    print(procfast.backend, "ok")

@@ -58,7 +58,7 @@ def main():
             survivor.kill()
             survivor.join()
         tasks.cancel_join_thread()
-    print("ok", procfast.backend)
+    print(procfast.backend, "ok")
 
 
 if __name__ == "__main__":

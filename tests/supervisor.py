@@ -150,8 +150,10 @@ class _Supervisor:
         procs = descendants(os.getpid())
         for proc in procs:
             place = _read(proc.pid, "wchan")
-            self.say(f"\n--- {describe(proc.pid)}\n    state {proc.state}, waits in {place},"
-                     f" system call {_read(proc.pid, 'syscall')}")
+            self.say(
+                f"\n--- {describe(proc.pid)}\n    state {proc.state}, waits in {place},"
+                f" system call {_read(proc.pid, 'syscall')}"
+            )
             if catches(proc.pid, DUMP):
                 kill(proc.pid, DUMP)
                 time.sleep(0.3)  # so that the stacks follow their heading

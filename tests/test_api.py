@@ -6,9 +6,10 @@ import multiprocessing
 import pkgutil
 import types
 
-import procfast
 import pytest
 from conftest import BACKENDS, METHODS
+
+import procfast
 
 FACTORIES = ("Queue", "JoinableQueue", "SimpleQueue")
 ADDED = {"Queue": {"max_bytes"}, "JoinableQueue": {"max_bytes"}, "SimpleQueue": set()}

@@ -48,7 +48,9 @@ def test_unknown_name(python):
     assert "PROCFAST_BACKEND=dask" in done.stderr and "native, stdlib" in done.stderr
 
 
-@pytest.mark.parametrize("hook,reason", [(NOT_BUILT, "no native extension"), (BROKEN, "pf_ring_put")])
+@pytest.mark.parametrize(
+    ("hook", "reason"), [(NOT_BUILT, "no native extension"), (BROKEN, "pf_ring_put")]
+)
 def test_fallback_warns_once_and_says_why(python, hook, reason):
     done = python("-c", hook + SHOW + "\nimport procfast; procfast.get_context('spawn')")
     assert done.stdout.startswith("stdlib procfast.stdlib")
@@ -57,7 +59,9 @@ def test_fallback_warns_once_and_says_why(python, hook, reason):
     assert reason in done.stderr and "PROCFAST_BACKEND=stdlib" in done.stderr
 
 
-@pytest.mark.parametrize("hook,reason", [(NOT_BUILT, "no native extension"), (BROKEN, "pf_ring_put")])
+@pytest.mark.parametrize(
+    ("hook", "reason"), [(NOT_BUILT, "no native extension"), (BROKEN, "pf_ring_put")]
+)
 def test_explicit_native_is_never_overridden(python, hook, reason):
     done = python("-c", hook + SHOW, env={"PROCFAST_BACKEND": "native"}, check=False)
     assert done.returncode == 1

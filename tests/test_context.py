@@ -2,10 +2,11 @@
 
 import multiprocessing
 
-import procfast
 import pytest
 import workers
 from conftest import BACKENDS, METHODS
+
+import procfast
 
 
 def test_get_context(ctx, cell):

@@ -10,7 +10,7 @@ LEAKS = {
     "orphan": "import subprocess; subprocess.run(['sh', '-c', 'sleep 60 & exit'])",
     "zombie": "import os; os.fork() or os._exit(0)",
     "thread": "import threading, time\n    threading.Thread(target=time.sleep, args=(4,)).start()",
-    "name in /dev/shm": "open(f'/dev/shm/procfast-guard-{__import__(\"os\").getpid()}', 'w').close()",
+    "name in /dev/shm": "import os; open(f'/dev/shm/procfast-guard-{os.getpid()}', 'w').close()",
     "mapping": "import mmap, os\n    global kept\n    fd = os.memfd_create('guard')\n"
     "    os.ftruncate(fd, 4096)\n    kept = mmap.mmap(fd, 4096)\n    os.close(fd)",
 }

@@ -64,7 +64,10 @@ def test_run_exit_code(python, script):
 
 
 def test_run_of_a_module(python, script):
-    script("import multiprocessing, sys; print(multiprocessing.Queue().__module__, sys.argv[1:])", "mod.py")
+    script(
+        "import multiprocessing, sys; print(multiprocessing.Queue().__module__, sys.argv[1:])",
+        "mod.py",
+    )
     done = python("-m", "procfast", "run", "-m", "mod", "--flag", "x")
     assert done.stdout.split(None, 1) == ["procfast.native.queues", "['--flag', 'x']\n"]
 

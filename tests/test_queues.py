@@ -155,7 +155,9 @@ def _deep(depth):
 
 
 _INTS = [0, 1, -1, 255, 256, -256, 2**15, 2**16, 10**400, -(10**400)]
-_INTS += [s * 2**n + d for n in (7, 8, 31, 32, 62, 63, 64, 127) for s in (1, -1) for d in (-1, 0, 1)]
+_INTS += [
+    s * 2**n + d for n in (7, 8, 31, 32, 62, 63, 64, 127) for s in (1, -1) for d in (-1, 0, 1)
+]
 
 VALUES = {
     "int": _INTS,
@@ -165,7 +167,14 @@ VALUES = {
     "str": ["", "a", "ä", "€", "🎉", "\0", "a\0b", "\ud800", "x\udfffy", "é" * 300, "🎉" * 1000],
     "long str": ["s" * n for n in (15, 16, 17, 254, 255, 256, 257, 65535, 65536, 65537)],
     "bytes": [b"", b"\0", bytes(range(256)), b"x" * 255, b"x" * 256, b"x" * 65536],
-    "tuple": [(), (1,), (1, "a", b"b", 2.5, None, True), ((), ((),)), _deep(50), tuple(range(1000))],
+    "tuple": [
+        (),
+        (1,),
+        (1, "a", b"b", 2.5, None, True),
+        ((), ((),)),
+        _deep(50),
+        tuple(range(1000)),
+    ],
     "tuple of all": [tuple(_INTS), ("\ud800", float("nan"), -0.0, (10**400,)), ([1], {2: 3})],
     "containers": [[], [1, [2]], {}, {"a": {"b": 1}}, {1, 2}, frozenset({3}), {(1, 2): [3]}],
     "subclass of int": [workers.Int(5), workers.Int(-(2**70)), Level.HIGH, (workers.Int(1),)],
@@ -187,7 +196,7 @@ VALUES = {
     "by name": [int, len, workers.square, workers.Plain, os.path.join],
     "exception": [ValueError("a", 1), KeyError("k"), OSError(2, "text")],
     "bytearray": [bytearray(), bytearray(b"abc"), bytearray(100_000)],
-    "slot edges": [("x" * n, n, b"y" * n) for n in range(0, 200)],
+    "slot edges": [("x" * n, n, b"y" * n) for n in range(200)],
 }
 
 
@@ -271,7 +280,11 @@ def test_numpy(local, make, kind, name):
     for value in (ARRAYS[name](), [ARRAYS[name]()] * 2, (ARRAYS[name](), "beside")):
         got = through(q, value)
         assert same(got, oracle(value))
-    if isinstance(got[0], numpy.ndarray) and got[0].size and name not in ("text", "datetime", "object"):
+    if (
+        isinstance(got[0], numpy.ndarray)
+        and got[0].size
+        and name not in ("text", "datetime", "object")
+    ):
         got[0][...] = 0  # it is the receiver's own
 
 
@@ -300,12 +313,9 @@ def test_numpy_outlives_the_queue(local, make):
     assert [int(a[0]) for a in arrays] == list(range(1, 9))
 
 
-def test_numpy_received_before_fork(cell, make):
+def test_numpy_received_before_fork(backend, make):
     """An array that came out of a queue is private to each side of a fork."""
-    if cell.method != "fork":
-        ctx = cell.backend.context("fork")
-    else:
-        ctx = cell.backend.context(cell.method)
+    ctx = backend.context("fork")
     q, out = make(ctx), make(ctx, "SimpleQueue")
     q.put(numpy.zeros(500_000))
     a = q.get()
@@ -448,7 +458,7 @@ def test_fifo(local, make, kind):
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
-@pytest.mark.parametrize("producers,consumers", [(1, 1), (4, 1), (1, 4), (3, 3)])
+@pytest.mark.parametrize(("producers", "consumers"), [(1, 1), (4, 1), (1, 4), (3, 3)])
 def test_every_item_once(ctx, make, spawn, producers, consumers, many):
     count = 1500
     q, result = make(ctx), make(ctx)
@@ -1316,7 +1326,12 @@ def test_unloadable_in_get_many(local, make):
 
 def test_wrong_arguments(local, make):
     q = make(local)
-    for call in (lambda: q.put(), lambda: q.put(1, 2, 3, 4), lambda: q.get(1, 2, 3), lambda: q.get(x=1)):
+    for call in (
+        lambda: q.put(),
+        lambda: q.put(1, 2, 3, 4),
+        lambda: q.get(1, 2, 3),
+        lambda: q.get(x=1),
+    ):
         with pytest.raises(TypeError):
             call()
     assert q.qsize() == 0
@@ -1357,9 +1372,8 @@ def test_executor(ctx):
 
 
 def test_executor_with_a_dead_worker(ctx):
-    with ProcessPoolExecutor(2, mp_context=ctx) as executor:
-        with pytest.raises(BrokenProcessPool):
-            executor.submit(workers.die).result(30)
+    with ProcessPoolExecutor(2, mp_context=ctx) as executor, pytest.raises(BrokenProcessPool):
+        executor.submit(workers.die).result(30)
 
 
 def test_pool(ctx):

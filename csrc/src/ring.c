@@ -47,7 +47,7 @@ struct record { /* what a commit makes current */
 };
 
 /* The word: generation << 8 | sleepers. The low byte counts announcements of sleep since it was 0 (255
- * goes on at 1); it is not the number asleep, only 0 means nobody. */
+ * goes on at 2): 0 means that nobody sleeps, 1 that only one ever announced it, more is no number. */
 struct side {
     _Alignas(64) struct pf_mutex lock;
     _Alignas(64) _Atomic uint32_t word;
@@ -171,7 +171,7 @@ static void commit(struct side *s, struct view v, int wake)
 /* Sleeps until the word moves on from w, which the caller found wanting. 0, -ETIMEDOUT or -EINTR. */
 static int sleep_on(_Atomic uint32_t *word, uint32_t w, int64_t deadline)
 {
-    uint32_t sleepers = w & 255, next = (w & ~UINT32_C(255)) | (sleepers == 255 ? 1 : sleepers + 1);
+    uint32_t sleepers = w & 255, next = (w & ~UINT32_C(255)) | (sleepers == 255 ? 2 : sleepers + 1);
     if (!atomic_compare_exchange_strong(word, &w, next))
         return 0;
     PF_POINT("sleep.announced");

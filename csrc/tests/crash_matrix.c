@@ -1,1 +1,1077 @@
-/* crash matrix: taken by H5 (driver for the pf_points kill matrix) */
+/* The kill matrix. Built with -DPF_CRASH_POINTS every step of every protocol calls pf__point() below, which
+ * kills or stops the process there.
+ *
+ * A cell is: scenario x point x SIGKILL or SIGSTOP x one or two survivors. Which points a scenario's victim
+ * passes is learnt from a run in which nothing happens to it. In cells of the second order the victim is
+ * killed, and then the survivor too, at each point that it passed on its way; a third process must finish.
+ *
+ * Asserted in each cell: the survivors finish a fixed amount of work within LIMIT; every item that was
+ * committed is received once, whole, in its producer's order, but for what a killed consumer had taken;
+ * nothing that was not committed is received; a process that is stopped keeps its locks, and is in
+ * nobody's way where it has none; an armed bell is readable while something is there; in the end a fresh
+ * process can use the ring, and no block is lent. Over all cells: every point was reached by a victim.
+ *
+ *   crash_matrix [-v] [-f] [-j workers] [text]    -f: more visits of each point; text: cells whose name has it */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+
+#include "check.h"
+#include "procfast/mutex.h"
+
+#define LIMIT (3 * PF_SECOND)
+#define PATIENCE (10 * PF_SECOND) /* of a call that must not time out */
+#define SHORT (60 * MS)           /* of a call that meets a stopped owner's lock */
+#define TRIES 3                   /* a visit may depend on timing */
+#define POINTS 96
+#define ITEMS 4096
+#define BATCH 64
+#define MAX_WORKERS 8
+
+enum role { SETUP, VICTIM, SURVIVOR, SURVIVOR2, THIRD, RELIEVER, PROBER, FRESH, HOLDER, CORPSE, ROLES };
+static const char *const role_name[] = {"setup",    "victim", "survivor", "survivor2", "third",
+                                        "reliever", "prober", "fresh",    "holder",    "corpse"};
+#define MASK(role) (1u << (role))
+#define RECOVERERS (MASK(SURVIVOR) | MASK(RELIEVER) | MASK(PROBER))
+
+enum op { NONE, PUT, GET, BLOCK, RETURN, ARM, SETTLE, DONE, JOIN, OPS };
+static const char *const op_name[] = {"nothing", "put", "get", "block", "return", "arm", "settle", "done", "join"};
+
+enum action { NOTHING, KILL, STOP, HOLD };
+static const char *const action_name[] = {"nothing", "kill", "stop", "hold"};
+
+/* ---- what a cell's processes share with the driver -------------------------------------------------- */
+
+struct part { /* one participant's account, written by itself */
+    _Atomic int op, last; /* what it is in, the point passed last */
+    _Atomic bool committed, dead;
+    _Atomic uint32_t batch, put; /* items of this call; items put so far */
+    _Atomic uint32_t got;
+    uint32_t item[ITEMS]; /* producer << 24 | seq, in the order received */
+    uint32_t tid;
+};
+
+struct gate {
+    unsigned roles;
+    int point, nth;
+    enum action action;
+    _Atomic int visits;
+    _Atomic bool hit;
+};
+
+enum { FIRST, SECOND, AUX, GATES };
+
+struct control {
+    struct gate gate[GATES];
+    _Atomic bool release; /* HOLD ends */
+    _Atomic bool dirty;   /* the victim died with a lock or a block in its hands */
+    _Atomic int failed;
+    char why[400];
+    _Atomic uint32_t passed[POINTS]; /* by the victim */
+    _Atomic uint32_t after[POINTS];  /* by recoverers, after the first gate */
+    uint32_t lost_min, lost_max;     /* what died in consumers' hands */
+    struct part part[ROLES];
+};
+
+static struct control *ctl; /* of this cell; NULL in the driver */
+static enum role role;
+static struct part *me;
+static struct pf_ring *ring;
+
+static const char *point_name[POINTS];
+static int npoints, published[3];
+
+extern const char *const __start_pf_points[], *const __stop_pf_points[];
+
+static int point_index(const char *name)
+{
+    for (int i = 0; i < npoints; i++) {
+        if (point_name[i] == name || strcmp(point_name[i], name) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static void collect_points(void)
+{
+    for (const char *const *p = __start_pf_points; p < __stop_pf_points; p++) {
+        if (point_index(*p) < 0) {
+            CHECK(npoints < POINTS);
+            point_name[npoints++] = *p;
+        }
+    }
+    const char *names[] = {"commit.published", "commit.published.plain", "commit.woken"};
+    for (int i = 0; i < 3; i++)
+        published[i] = point_index(names[i]);
+}
+
+static _Noreturn __attribute__((format(printf, 1, 2))) void fail(const char *format, ...)
+{
+    if (atomic_fetch_add(&ctl->failed, 1) == 0) {
+        va_list args;
+        va_start(args, format);
+        int n = snprintf(ctl->why, sizeof ctl->why, "%s: ", role_name[role]);
+        vsnprintf(ctl->why + n, sizeof ctl->why - (size_t)n, format, args);
+        va_end(args);
+    }
+    _exit(1);
+}
+
+#define MUST(cond, ...)                                                                             \
+    do {                                                                                            \
+        if (!(cond))                                                                                \
+            fail(__VA_ARGS__);                                                                      \
+    } while (0)
+
+void pf__point(const char *name);
+void pf__point(const char *name)
+{
+    if (!ctl)
+        return;
+    int x = point_index(name);
+    atomic_store(&me->last, x);
+    if (role == VICTIM)
+        atomic_fetch_add(&ctl->passed[x], 1);
+    if ((RECOVERERS & MASK(role)) && atomic_load(&ctl->gate[FIRST].hit))
+        atomic_fetch_add(&ctl->after[x], 1);
+    if (x == published[0] || x == published[1] || x == published[2])
+        atomic_store(&me->committed, true);
+    for (int i = 0; i < GATES; i++) {
+        struct gate *g = &ctl->gate[i];
+        if (!(g->roles & MASK(role)) || g->point != x || (i == SECOND && !atomic_load(&ctl->gate[FIRST].hit)))
+            continue;
+        if (atomic_fetch_add(&g->visits, 1) + 1 != g->nth)
+            continue;
+        struct pf_ring_stats s;
+        pf_ring_stats(ring, &s);
+        atomic_store(&ctl->dirty, s.producer || s.consumer || s.lent_bytes);
+        if (g->action == KILL)
+            atomic_store(&me->dead, true);
+        atomic_store(&g->hit, true);
+        if (g->action == KILL)
+            kill(getpid(), SIGKILL);
+        else if (g->action == STOP)
+            kill(getpid(), SIGSTOP);
+        else
+            while (!atomic_load(&ctl->release))
+                check_sleep(MS / 5);
+    }
+}
+
+/* ---- items ------------------------------------------------------------------------------------------- */
+
+enum kind { SMALL, INLINE, BLOCKS };
+#define SMALL_LEN 96
+#define INLINE_LEN 32000 /* 32 of them reach the soft end of the ring, 525 the memory that is kept */
+#define BLOCK_LEN(k) ((k) ? UINT64_C(70000) : UINT64_C(5000))
+
+struct item {
+    uint32_t magic, producer, seq, nblocks;
+    uint64_t len, sum; /* the payload's; of the header */
+};
+#define MAGIC UINT32_C(0x17e317e3)
+
+static uint64_t item_sum(const struct item *it)
+{
+    uint64_t x = it->producer * UINT64_C(0x9e3779b97f4a7c15) ^ ((uint64_t)it->seq << 32 | it->nblocks) ^ it->len;
+    return x * UINT64_C(0xd6e8feb86659fd93);
+}
+
+static void fill(void *to, uint64_t len, uint64_t seed)
+{
+    for (uint64_t i = 0; i < len / 8; i++)
+        ((uint64_t *)to)[i] = seed + i;
+}
+
+static bool filled(const void *from, uint64_t len, uint64_t seed)
+{
+    for (uint64_t i = 0; i < len / 8; i++) {
+        if (((const uint64_t *)from)[i] != seed + i)
+            return false;
+    }
+    return true;
+}
+
+static void make_item(char *to, uint32_t seq, uint32_t nblocks, uint64_t len)
+{
+    struct item it = {MAGIC, role, seq, nblocks, len, 0};
+    it.sum = item_sum(&it);
+    memcpy(to, &it, sizeof it);
+    fill(to + sizeof it, len - sizeof it, it.sum);
+}
+
+static uint32_t check_item(const struct pf_box *box)
+{
+    struct item it;
+    MUST(box->len >= sizeof it, "torn: an item of %llu bytes", (unsigned long long)box->len);
+    memcpy(&it, box->data, sizeof it);
+    MUST(it.magic == MAGIC && it.sum == item_sum(&it) && it.len == box->len && it.producer < ROLES,
+         "torn: header of an item of %llu bytes", (unsigned long long)box->len);
+    MUST(filled(box->data + sizeof it, it.len - sizeof it, it.sum), "torn: %s's item %u", role_name[it.producer], it.seq);
+    MUST(it.nblocks == box->nloans, "torn: %s's item %u has %u blocks, not %u", role_name[it.producer], it.seq,
+         box->nloans, it.nblocks);
+    for (uint32_t k = 0; k < it.nblocks; k++)
+        MUST(box->loans[k].len == BLOCK_LEN(k) && filled(box->loans[k].base, BLOCK_LEN(k), it.sum + k),
+             "torn: block %u of %s's item %u", k, role_name[it.producer], it.seq);
+    return it.producer << 24 | it.seq;
+}
+
+static void begin(enum op op, unsigned batch)
+{
+    atomic_store(&me->committed, false);
+    atomic_store(&me->batch, batch);
+    atomic_store(&me->op, op);
+}
+
+static void end(void)
+{
+    atomic_store(&me->op, NONE);
+}
+
+static int64_t until(int64_t patience)
+{
+    return patience < 0 ? PF_TRY : pf_now() + patience;
+}
+
+static int put(enum kind kind, int64_t patience)
+{
+    static char buf[INLINE_LEN];
+    uint64_t len = kind == INLINE ? INLINE_LEN : SMALL_LEN;
+    unsigned nblocks = kind == BLOCKS ? 2 : 0;
+    struct pf_loan loan[2];
+    make_item(buf, atomic_load(&me->put), nblocks, len);
+    for (unsigned k = 0; k < nblocks; k++) {
+        begin(BLOCK, 0);
+        int rc = pf_ring_block(ring, BLOCK_LEN(k), &loan[k]);
+        MUST(rc == 0, "no block: %s", pf_strerror(-rc));
+        fill(loan[k].base, BLOCK_LEN(k), ((struct item *)(void *)buf)->sum + k);
+    }
+    struct pf_iov iov = {buf, len};
+    begin(PUT, 1);
+    int rc = pf_ring_put(ring, &iov, 1, loan, nblocks, until(patience));
+    if (rc == 0)
+        atomic_fetch_add(&me->put, 1);
+    end();
+    if (rc < 0) {
+        for (unsigned k = 0; k < nblocks; k++)
+            pf_ring_return(ring, &loan[k]);
+    }
+    return rc;
+}
+
+static void put_many(unsigned n, enum kind kind)
+{
+    static char buf[8 * INLINE_LEN];
+    uint64_t off[9] = {0}, len = kind == INLINE ? INLINE_LEN : SMALL_LEN;
+    for (unsigned k = 0; k < n; k++) {
+        make_item(buf + off[k], atomic_load(&me->put) + k, 0, len);
+        off[k + 1] = off[k] + len;
+    }
+    begin(PUT, n);
+    int rc = pf_ring_put_many(ring, buf, off, n, until(PATIENCE));
+    MUST(rc == (int)n, "put_many of %u: %d", n, rc);
+    atomic_fetch_add(&me->put, n);
+    end();
+}
+
+static int settle(void)
+{
+    begin(SETTLE, 0);
+    int rc = pf_ring_settle(ring);
+    end();
+    return rc;
+}
+
+/* At most max items; how many, or an error. */
+static int get(unsigned max, int64_t patience)
+{
+    static struct pf_box box[BATCH];
+    bool quiet = false;
+    begin(GET, max);
+    int rc = max == 1 ? pf_ring_get(ring, box, until(patience))
+                      : pf_ring_get_many(ring, box, max, until(patience), &quiet);
+    if (max == 1 && rc >= 0) {
+        quiet = rc;
+        rc = 1;
+    }
+    for (int i = 0; i < rc; i++) {
+        uint32_t n = atomic_load(&me->got);
+        MUST(n < ITEMS, "too many items");
+        me->item[n] = check_item(&box[i]);
+        atomic_store(&me->got, n + 1);
+    }
+    begin(RETURN, 0);
+    for (int i = 0; i < rc; i++) {
+        for (uint32_t k = 0; k < box[i].nloans; k++)
+            pf_ring_return(ring, &box[i].loans[k]);
+        pf_box_clear(&box[i]);
+    }
+    if (quiet) {
+        int settled = settle();
+        MUST(settled == 0, "settle: %s", pf_strerror(-settled));
+    }
+    end();
+    return rc;
+}
+
+static void put_n(unsigned n, enum kind kind)
+{
+    for (unsigned i = 0; i < n; i++) {
+        int rc = put(kind, PATIENCE);
+        MUST(rc == 0, "put: %s", pf_strerror(-rc));
+    }
+}
+
+static void get_n(unsigned n, unsigned batch)
+{
+    while (n > 0) {
+        int rc = get(batch < n ? batch : n, PATIENCE);
+        MUST(rc > 0, "get: %s", pf_strerror(-rc));
+        n -= (unsigned)rc;
+    }
+}
+
+/* Never late: if a message is there, before and after the look, the bell is readable. */
+static void check_bell(void)
+{
+    struct pf_ring_stats a, b;
+    struct pollfd p = {.fd = pf_ring_bell(ring).wait_fd, .events = POLLIN};
+    pf_ring_stats(ring, &a);
+    int readable = poll(&p, 1, 0);
+    pf_ring_stats(ring, &b);
+    MUST(readable > 0 || a.put == a.got || a.put != b.put || a.got != b.got, "the bell is late: %llu items, silence",
+         (unsigned long long)(a.put - a.got));
+}
+
+static void arm(void)
+{
+    begin(ARM, 0);
+    int rc = pf_ring_arm(ring);
+    end();
+    MUST(rc == 0, "arm: %s", pf_strerror(-rc));
+    check_bell();
+}
+
+static void done_all(void)
+{
+    int rc;
+    do {
+        begin(DONE, 0);
+        rc = pf_ring_done(ring);
+        end();
+    } while (rc == 0);
+    MUST(rc == -EINVAL, "done: %s", pf_strerror(-rc));
+}
+
+static void join(void)
+{
+    begin(JOIN, 0);
+    int rc = pf_ring_join(ring, until(PATIENCE));
+    end();
+    MUST(rc == 0, "join: %s", pf_strerror(-rc));
+}
+
+/* ---- scenarios --------------------------------------------------------------------------------------- */
+
+enum { FOREIGN = 1, PLAIN = 2, ARMED = 4, JOINED = 8 };
+
+struct scenario {
+    const char *name;
+    void (*setup)(void);
+    void (*victim)(void);
+    void (*early)(void);   /* survivors begin with this, asleep in it when the victim comes */
+    void (*corpse)(void);  /* died before, ... */
+    const char *corpse_at; /* ... there */
+    void (*holder)(void);  /* is inside, ... */
+    const char *holder_at; /* ... here, when the victim comes */
+    unsigned maxsize, flags;
+};
+
+static const struct scenario *scenario;
+
+static void put3(void) { put_n(3, SMALL); }
+static void put3_inline(void) { put_n(3, INLINE); }
+static void put3_blocks(void) { put_n(3, BLOCKS); }
+static void put1(void) { put_n(1, SMALL); }
+static void put1_blocks(void) { put_n(1, BLOCKS); }
+static void put_many6(void) { put_many(6, SMALL); }
+static void put_many6_inline(void) { put_many(6, INLINE); }
+static void put8(void) { put_n(8, SMALL); }
+static void get1(void) { get_n(1, 1); }
+static void get3(void) { get_n(3, 1); }
+static void get_many4(void) { get_n(4, 4); }
+static void get_all(void) { get_n((unsigned)pf_ring_size(ring), BATCH); }
+
+static void put_try(void)
+{
+    int rc = put(SMALL, -1);
+    MUST(rc == 0 || rc == -EAGAIN, "put: %s", pf_strerror(-rc));
+    rc = get(1, -1);
+    MUST(rc == 1 || rc == -EAGAIN, "get: %s", pf_strerror(-rc));
+}
+
+/* Then the next put returns to the front. */
+static void at_soft_end(void)
+{
+    put_n(32, INLINE);
+    get_n(30, 10);
+}
+
+/* Then the next put leaves the gap before the reader and goes on behind everything. */
+static void before_gap(void)
+{
+    put_n(32, INLINE);
+    get_n(20, 10);
+    put_n(19, INLINE);
+}
+
+static void over_jumps(void)
+{
+    before_gap();
+    put_n(3, INLINE);
+}
+
+static void far(void) { put_n(545, INLINE); }
+
+/* The reader will cross a jump from beyond what is kept. */
+static void far_wrapped(void)
+{
+    put_n(545, INLINE);
+    get_n(290, BATCH);
+    put_n(3, INLINE);
+}
+
+static void mixed6(void)
+{
+    put_n(2, SMALL);
+    put_n(2, BLOCKS);
+    put_n(2, SMALL);
+}
+
+/* More free memory than is kept. */
+static void return_far(void)
+{
+    struct pf_loan loan[3];
+    for (int i = 0; i < 3; i++) {
+        begin(BLOCK, 0);
+        int rc = pf_ring_block(ring, UINT64_C(12) << 20, &loan[i]);
+        MUST(rc == 0, "no block: %s", pf_strerror(-rc));
+    }
+    begin(RETURN, 0);
+    for (int i = 0; i < 3; i++)
+        pf_ring_return(ring, &loan[i]);
+    end();
+}
+
+static void armed2(void)
+{
+    put_n(2, SMALL);
+    arm();
+}
+
+static void get2(void) { get_n(2, 1); }
+
+static void two_to_do(void)
+{
+    put_n(2, SMALL);
+    get_n(2, 1);
+}
+
+static const struct scenario scenarios[] = {
+    {.name = "put", .victim = put3},
+    {.name = "put.foreign", .victim = put3, .flags = FOREIGN},
+    {.name = "put.wakes", .victim = put3, .early = get1},
+    {.name = "put.wakes.plain", .victim = put3, .early = get1, .flags = PLAIN},
+    {.name = "put.wakes.foreign", .victim = put3, .early = get1, .flags = FOREIGN},
+    {.name = "try", .setup = put1, .victim = put_try},
+    {.name = "put.blocks", .victim = put3_blocks},
+    {.name = "put.blocks.foreign", .victim = put3_blocks, .flags = FOREIGN},
+    {.name = "put.grows", .victim = put3_inline},
+    {.name = "put.wraps", .setup = at_soft_end, .victim = put3_inline},
+    {.name = "put.gap", .setup = before_gap, .victim = put3_inline},
+    {.name = "put_many", .victim = put_many6},
+    {.name = "put_many.wakes", .victim = put_many6, .early = get1},
+    {.name = "put_many.wraps", .setup = at_soft_end, .victim = put_many6_inline},
+    {.name = "put_many.gap", .setup = before_gap, .victim = put_many6_inline},
+    {.name = "put.full", .setup = put8, .victim = put1, .maxsize = 8},
+    {.name = "put.contended", .victim = put1, .holder = put1, .holder_at = "put.locked"},
+    {.name = "put.contended.foreign", .victim = put1, .holder = put1, .holder_at = "put.locked", .flags = FOREIGN},
+    {.name = "put.recovers", .victim = put1_blocks, .corpse = put1_blocks, .corpse_at = "put.block"},
+    {.name = "put.recovers.foreign", .victim = put1_blocks, .corpse = put1_blocks, .corpse_at = "put.block",
+     .flags = FOREIGN},
+    {.name = "get", .setup = put3, .victim = get3},
+    {.name = "get.foreign", .setup = put3, .victim = get3, .flags = FOREIGN},
+    {.name = "get.waits", .victim = get1},
+    {.name = "get.wakes", .setup = put8, .victim = get3, .early = put1, .maxsize = 8},
+    {.name = "get.wakes.plain", .setup = put8, .victim = get3, .early = put1, .maxsize = 8, .flags = PLAIN},
+    {.name = "get.blocks", .setup = put3_blocks, .victim = get3},
+    {.name = "get_many", .setup = mixed6, .victim = get_many4},
+    {.name = "get.jumps", .setup = over_jumps, .victim = get_all},
+    {.name = "get.far", .setup = far, .victim = get_all},
+    {.name = "get.far.wrapped", .setup = far_wrapped, .victim = get_all},
+    {.name = "get.contended", .setup = put3, .victim = get1, .holder = get1, .holder_at = "get.locked"},
+    {.name = "get.recovers", .setup = mixed6, .victim = get_many4, .corpse = get_many4, .corpse_at = "get.block"},
+    {.name = "get.recovers.foreign", .setup = mixed6, .victim = get_many4, .corpse = get_many4,
+     .corpse_at = "get.block", .flags = FOREIGN},
+    {.name = "return.far", .victim = return_far},
+    {.name = "arm", .setup = put3, .victim = arm, .flags = ARMED},
+    {.name = "arm.empty", .victim = arm, .flags = ARMED},
+    {.name = "arm.recovers", .setup = put3, .victim = arm, .corpse = put1_blocks, .corpse_at = "put.block",
+     .flags = ARMED},
+    {.name = "bell.put", .setup = arm, .victim = put3, .flags = ARMED},
+    {.name = "bell.put_many", .setup = arm, .victim = put_many6, .flags = ARMED},
+    {.name = "bell.settle", .setup = armed2, .victim = get2, .flags = ARMED},
+    {.name = "done", .setup = two_to_do, .victim = done_all, .early = join, .flags = JOINED},
+    {.name = "join", .setup = two_to_do, .victim = join, .flags = JOINED},
+};
+#define SCENARIOS ((int)(sizeof scenarios / sizeof *scenarios))
+
+/* What every survivor does: as many gets as puts, so that nobody starves. */
+static void work(void)
+{
+    for (int step = 0; step < 4; step++) {
+        bool many = step == 2 && !scenario->maxsize;
+        if (scenario->maxsize)
+            get1();
+        if (many)
+            put_many(3, SMALL);
+        else
+            put_n(1, step == 0 ? BLOCKS : SMALL);
+        if (scenario->flags & ARMED)
+            check_bell();
+        if (!scenario->maxsize)
+            get_n(many ? 3 : 1, many ? 3 : 1);
+        if (scenario->flags & ARMED)
+            check_bell();
+    }
+}
+
+static void early_work(void)
+{
+    scenario->early();
+    work();
+}
+
+/* ---- the processes of a cell, seen from its runner --------------------------------------------------- */
+
+static struct proc {
+    pid_t pid; /* 0: not running */
+    bool stopped;
+} procs[ROLES];
+
+static void spawn(enum role as, void (*run)(void))
+{
+    MUST(!procs[as].pid, "%s runs already", role_name[as]);
+    pid_t pid = check_fork();
+    if (pid == 0) {
+        role = as;
+        me = &ctl->part[as];
+        me->tid = (uint32_t)syscall(SYS_gettid);
+        run();
+        _exit(0);
+    }
+    procs[as] = (struct proc){pid, false};
+}
+
+static _Noreturn void hang(const char *what)
+{
+    char text[300] = "";
+    size_t n = 0;
+    struct pf_ring_stats s;
+    pf_ring_stats(ring, &s);
+    for (int i = 0; i < ROLES && n < sizeof text; i++) {
+        struct part *p = &ctl->part[i];
+        if (procs[i].pid)
+            n += (size_t)snprintf(text + n, sizeof text - n, "; %s is in %s, passed %s%s", role_name[i],
+                                  op_name[atomic_load(&p->op)],
+                                  atomic_load(&p->last) < 0 ? "-" : point_name[atomic_load(&p->last)],
+                                  procs[i].stopped ? ", stopped" : "");
+    }
+    fail("hang: %s%s; put %llu got %llu locks %x %x", what, text, (unsigned long long)s.put,
+         (unsigned long long)s.got, s.producer, s.consumer);
+}
+
+static bool asleep(pid_t pid)
+{
+    char path[40], text[256];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return false;
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = 0;
+    char *state = strrchr(text, ')');
+    return state && state[2] == 'S';
+}
+
+/* A death closes the account: what a killed producer committed is in the ring, what a killed consumer
+ * committed is gone with it. */
+static void bury(struct part *p)
+{
+    if (atomic_load(&p->committed) && atomic_load(&p->op) == PUT)
+        atomic_fetch_add(&p->put, atomic_load(&p->batch));
+    if (atomic_load(&p->committed) && atomic_load(&p->op) == GET) {
+        ctl->lost_min++;
+        ctl->lost_max += atomic_load(&p->batch);
+    }
+    atomic_store(&p->op, NONE);
+    atomic_store(&p->dead, false);
+}
+
+static bool reap(void)
+{
+    int status;
+    pid_t pid = waitpid(-1, &status, WNOHANG | WUNTRACED);
+    if (pid <= 0)
+        return false;
+    int who = 0;
+    while (who < ROLES && procs[who].pid != pid)
+        who++;
+    MUST(who < ROLES, "an unknown child");
+    if (WIFSTOPPED(status)) {
+        procs[who].stopped = true;
+        return true;
+    }
+    procs[who].pid = 0;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && atomic_load(&ctl->part[who].dead)) {
+        bury(&ctl->part[who]);
+        if (who == SURVIVOR)
+            spawn(THIRD, work);
+        return true;
+    }
+    MUST(status == 0, "%s ended with %s %d", role_name[who], WIFSIGNALED(status) ? "signal" : "status",
+         WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    return true;
+}
+
+/* Where all who run sleep, and rightly so, somebody does what they wait for. */
+static void relieve(void)
+{
+    bool waiting[OPS] = {false};
+    int n = 0;
+    for (int i = 0; i < ROLES; i++) {
+        if (!procs[i].pid || procs[i].stopped || (i == HOLDER && !atomic_load(&ctl->release)))
+            continue;
+        enum op op = (enum op)atomic_load(&ctl->part[i].op);
+        if (i == RELIEVER || op == NONE || !asleep(procs[i].pid))
+            return;
+        waiting[op] = true;
+        n++;
+    }
+    if (!n)
+        return;
+    struct pf_ring_stats s;
+    pf_ring_stats(ring, &s);
+    if (procs[HOLDER].pid && !atomic_load(&ctl->release))
+        atomic_store(&ctl->release, true);
+    else if (waiting[GET] && s.put == s.got)
+        spawn(RELIEVER, put1);
+    else if (waiting[PUT] && scenario->maxsize && s.put - s.got >= scenario->maxsize)
+        spawn(RELIEVER, get1);
+    else if (waiting[JOIN] && s.done < s.put)
+        spawn(RELIEVER, done_all);
+}
+
+/* Until none of these runs, but for those that are stopped. */
+static void finish(unsigned roles, const char *what)
+{
+    int64_t limit = pf_now() + LIMIT;
+    for (;;) {
+        while (reap())
+            ;
+        bool running = false;
+        for (int i = 0; i < ROLES; i++)
+            running |= (roles & MASK(i)) && procs[i].pid && !procs[i].stopped;
+        if (!running)
+            return;
+        if (pf_now() > limit)
+            hang(what);
+        relieve();
+        check_sleep(MS / 10);
+    }
+}
+
+#define ALL (MASK(ROLES) - 1)
+#define WORKERS (MASK(SURVIVOR) | MASK(SURVIVOR2) | MASK(THIRD) | MASK(RELIEVER))
+
+/* Runs again where a cell of the second order has it killed. */
+static void finish_one(enum role as, void (*run)(void))
+{
+    for (int i = 0; i < 2; i++) {
+        bool doomed = !atomic_load(&ctl->gate[SECOND].hit);
+        spawn(as, run);
+        finish(MASK(as), role_name[as]);
+        if (!doomed || !atomic_load(&ctl->gate[SECOND].hit))
+            return;
+    }
+}
+
+/* ---- a cell ------------------------------------------------------------------------------------------ */
+
+/* Locks by slot, as in another pid namespace: the number in the header is changed before anybody attaches. */
+static void open_ring(void)
+{
+    int rc = pf_ring_create(&ring, scenario->maxsize, 0);
+    MUST(rc == 0, "create: %s", pf_strerror(-rc));
+    if (!(scenario->flags & FOREIGN))
+        return;
+    uint64_t *header = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, pf_ring_fd(ring), 0);
+    MUST(header != MAP_FAILED, "mmap");
+    int at = 0;
+    while (at < 64 && header[at] != pf_pid_namespace())
+        at++;
+    MUST(at < 64, "the header names no pid namespace");
+    header[at]++;
+    munmap(header, 4096);
+    struct pf_ring *creator = ring;
+    struct pf_bell bell = pf_ring_bell(ring);
+    bell.wait_fd = bell.ring_fd = dup(bell.wait_fd);
+    rc = pf_ring_attach(&ring, dup(pf_ring_fd(creator)), bell);
+    MUST(rc == 0, "attach: %s", pf_strerror(-rc));
+    pf_ring_close(creator);
+}
+
+/* A kernel, or a container, without FUTEX_WAKE_OP. */
+static void deny_wake_op(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_futex, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]) + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 5, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog prog = {sizeof code / sizeof *code, code};
+    MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0,
+         "seccomp: %s", strerror(errno));
+}
+
+static bool holds(uint32_t owner)
+{
+    return owner && (owner == ctl->part[VICTIM].tid || owner >= PF_OWNER_SLOT);
+}
+
+/* The victim is stopped: its locks stay its own and the others' deadlines hold; else it is in nobody's way. */
+static void probe(void)
+{
+    struct pf_ring_stats s;
+    pf_ring_stats(ring, &s);
+    bool prod = holds(s.producer), cons = holds(s.consumer);
+    int rc = put(SMALL, prod || scenario->maxsize ? SHORT : PATIENCE);
+    if (prod)
+        MUST(rc == -ETIMEDOUT, "a stopped producer's lock: put gave %d", rc);
+    else
+        MUST(rc == 0 || (scenario->maxsize && rc == -ETIMEDOUT && pf_ring_size(ring) == scenario->maxsize),
+             "behind a stopped process: put: %s", pf_strerror(-rc));
+    if (pf_ring_size(ring) > 0) {
+        rc = get(1, cons || prod ? SHORT : PATIENCE);
+        if (cons)
+            MUST(rc == -ETIMEDOUT, "a stopped consumer's lock: get gave %d", rc);
+        else
+            MUST(rc == 1 || (rc == -ETIMEDOUT && pf_ring_size(ring) == 0), "behind a stopped process: get: %s",
+                 pf_strerror(-rc));
+    }
+    uint32_t producer = s.producer, consumer = s.consumer;
+    pf_ring_stats(ring, &s);
+    MUST((!prod || s.producer == producer) && (!cons || s.consumer == consumer), "a stopped owner was robbed");
+    if (scenario->flags & ARMED)
+        arm();
+}
+
+static void fresh(void)
+{
+    int rc;
+    while ((rc = get(BATCH, 0)) > 0)
+        ;
+    MUST(rc == -ETIMEDOUT, "drain: %s", pf_strerror(-rc));
+    if (scenario->flags & ARMED) {
+        struct pollfd p = {.fd = pf_ring_bell(ring).wait_fd, .events = POLLIN};
+        arm();
+        rc = settle();
+        MUST(rc == 0 && poll(&p, 1, 0) == 0, "the bell rings for nothing");
+        put1();
+        check_bell();
+        get1();
+    }
+    put1();
+    get1();
+    if (scenario->flags & JOINED) {
+        done_all();
+        join();
+    }
+}
+
+/* A process of its own: it is the new slot's owner that sweeps. */
+static void use_blocks(void)
+{
+    put1_blocks();
+    get1();
+}
+
+/* Every item that was put is received once, in its producer's order; nothing else is. */
+static void verify(void)
+{
+    static uint8_t seen[ROLES][ITEMS];
+    uint32_t missing = 0;
+    for (int c = 0; c < ROLES; c++) {
+        uint32_t next[ROLES] = {0};
+        for (uint32_t i = 0; i < atomic_load(&ctl->part[c].got); i++) {
+            uint32_t p = ctl->part[c].item[i] >> 24, seq = ctl->part[c].item[i] & 0xffffff;
+            MUST(seq < atomic_load(&ctl->part[p].put), "%s received %s's item %u, which was never committed",
+                 role_name[c], role_name[p], seq);
+            MUST(!seen[p][seq]++, "duplicate: %s's item %u", role_name[p], seq);
+            MUST(seq >= next[p], "order: %s received %s's item %u after %u", role_name[c], role_name[p], seq, next[p] - 1);
+            next[p] = seq + 1;
+        }
+    }
+    for (int p = 0; p < ROLES; p++) {
+        for (uint32_t seq = 0; seq < atomic_load(&ctl->part[p].put); seq++)
+            missing += !seen[p][seq];
+    }
+    MUST(missing >= ctl->lost_min && missing <= ctl->lost_max, "%u items are lost, %u to %u may be", missing,
+         ctl->lost_min, ctl->lost_max);
+    struct pf_ring_stats s;
+    pf_ring_stats(ring, &s);
+    MUST(s.put == s.got, "%llu items are left", (unsigned long long)(s.put - s.got));
+    MUST(!s.producer && !s.consumer, "a lock is held: %x %x", s.producer, s.consumer);
+    MUST(!s.lent_bytes, "%llu bytes of blocks leaked", (unsigned long long)s.lent_bytes);
+}
+
+static void run_cell(int peers)
+{
+    role = SETUP;
+    me = &ctl->part[SETUP];
+    if (scenario->flags & PLAIN)
+        deny_wake_op();
+    open_ring();
+    if (scenario->setup)
+        scenario->setup();
+    if (scenario->corpse) {
+        ctl->gate[AUX] = (struct gate){.roles = MASK(CORPSE), .point = point_index(scenario->corpse_at), .nth = 1, .action = KILL};
+        spawn(CORPSE, scenario->corpse);
+        finish(MASK(CORPSE), "the corpse lives");
+    }
+    if (scenario->holder) {
+        ctl->gate[AUX] = (struct gate){.roles = MASK(HOLDER), .point = point_index(scenario->holder_at), .nth = 1, .action = HOLD};
+        spawn(HOLDER, scenario->holder);
+        check_until((_Atomic int *)&ctl->gate[AUX].visits, 1);
+    }
+    for (int i = 0; i < peers && scenario->early; i++) {
+        spawn(SURVIVOR + (enum role)i, early_work);
+        int64_t limit = pf_now() + LIMIT;
+        while (atomic_load(&ctl->part[SURVIVOR + i].op) == NONE || !asleep(procs[SURVIVOR + i].pid)) {
+            MUST(pf_now() < limit, "%s does not sleep", role_name[SURVIVOR + i]);
+            check_sleep(MS / 10);
+        }
+    }
+    spawn(VICTIM, scenario->victim);
+    finish(MASK(VICTIM), "the victim");
+    atomic_store(&ctl->release, true);
+    finish(MASK(HOLDER), "the holder");
+    bool inside = false;
+    if (procs[VICTIM].stopped) {
+        finish_one(PROBER, probe);
+        struct pf_ring_stats s;
+        pf_ring_stats(ring, &s);
+        inside = s.producer == ctl->part[VICTIM].tid || s.consumer == ctl->part[VICTIM].tid ||
+                 ((scenario->flags & FOREIGN) && (s.producer || s.consumer));
+    } else if (scenario->flags & ARMED) {
+        finish_one(PROBER, arm);
+    }
+    if (inside) {
+        kill(procs[VICTIM].pid, SIGCONT);
+        procs[VICTIM].stopped = false;
+    }
+    for (int i = 0; i < peers && !scenario->early; i++)
+        spawn(SURVIVOR + (enum role)i, work);
+    finish(WORKERS, "survivors");
+    if (procs[VICTIM].stopped) {
+        kill(procs[VICTIM].pid, SIGCONT);
+        procs[VICTIM].stopped = false;
+    }
+    finish(ALL, "after SIGCONT");
+    spawn(FRESH, fresh);
+    finish(ALL, "a fresh process");
+    spawn(FRESH, use_blocks);
+    finish(ALL, "a fresh process");
+    verify();
+}
+
+/* ---- the driver -------------------------------------------------------------------------------------- */
+
+struct cell {
+    int scenario, peers, point, nth, tries;
+    enum action action;
+    int second; /* the point where the survivor dies, or -1 */
+};
+
+static struct cell *cells;
+static int ncells, next_cell, passed, failures, missed;
+static bool reached[POINTS][HOLD];            /* by a victim, per action */
+static const char *only;
+static bool verbose, full;
+static FILE *out;
+
+static const char *cell_name(const struct cell *c)
+{
+    static char text[200];
+    int n = snprintf(text, sizeof text, "%s", scenarios[c->scenario].name);
+    if (c->action)
+        n += snprintf(text + n, sizeof text - (size_t)n, "/%s#%d/%s", point_name[c->point], c->nth, action_name[c->action]);
+    if (c->second >= 0)
+        n += snprintf(text + n, sizeof text - (size_t)n, "+%s", point_name[c->second]);
+    snprintf(text + n, sizeof text - (size_t)n, "/%d", c->peers);
+    return text;
+}
+
+static void add_cell(struct cell c)
+{
+    static int room;
+    if (only && c.action && !strstr(cell_name(&c), only))
+        return;
+    if (ncells == room) {
+        room = room ? 2 * room : 4096;
+        cells = realloc(cells, (size_t)room * sizeof *cells);
+        CHECK(cells);
+    }
+    cells[ncells++] = c;
+}
+
+static void first_order(const struct cell *dry, const struct control *c)
+{
+    for (int x = 0; x < npoints; x++) {
+        int n = (int)c->passed[x];
+        int nth[] = {1, n, 2, (n + 1) / 2};
+        for (int i = 0; i < (full ? 4 : 2) && i < n; i++) {
+            bool again = false;
+            for (int k = 0; k < i; k++)
+                again |= nth[k] == nth[i];
+            for (int action = KILL; action <= STOP && !again; action++)
+                add_cell((struct cell){dry->scenario, dry->peers, x, nth[i], 0, (enum action)action, -1});
+        }
+    }
+}
+
+static void second_order(const struct cell *first, const struct control *c)
+{
+    for (int x = 0; x < npoints; x++) {
+        if (c->after[x]) {
+            struct cell next = *first;
+            next.second = x;
+            next.tries = 0;
+            add_cell(next);
+        }
+    }
+}
+
+static void judge(struct cell c, struct control *control, int status, int64_t took)
+{
+    bool failed = status != 0 || atomic_load(&control->failed);
+    if (failed) {
+        failures++;
+        if (!control->why[0])
+            snprintf(control->why, sizeof control->why, "the runner ended with status %#x", (unsigned)status);
+        fprintf(out, "FAILED %s: %s\n", cell_name(&c), control->why);
+        return;
+    }
+    bool hit = (!c.action || control->gate[FIRST].hit) && (c.second < 0 || control->gate[SECOND].hit);
+    if (!hit && ++c.tries < TRIES) {
+        add_cell(c);
+        return;
+    }
+    missed += !hit;
+    passed++;
+    if (verbose || took > 2 * PF_SECOND)
+        fprintf(out, "%s %s %.3f s\n", hit ? "passed" : "missed", cell_name(&c), (double)took / 1e9);
+    if (!c.action) {
+        first_order(&c, control);
+    } else if (hit && c.second < 0) {
+        reached[c.point][c.action] = true;
+        if (c.action == KILL && c.peers == 1 && control->dirty)
+            second_order(&c, control);
+    }
+}
+
+static pid_t start(const struct cell *c, struct control *control)
+{
+    memset(control, 0, sizeof *control);
+    for (int i = 0; i < ROLES; i++)
+        control->part[i].last = -1;
+    control->gate[FIRST] = (struct gate){.roles = c->action ? MASK(VICTIM) : 0, .point = c->point, .nth = c->nth, .action = c->action};
+    control->gate[SECOND] = (struct gate){.roles = c->second >= 0 ? RECOVERERS : 0, .point = c->second, .nth = 1, .action = KILL};
+    pid_t pid = check_fork();
+    if (pid == 0) {
+        ctl = control;
+        scenario = &scenarios[c->scenario];
+        run_cell(c->peers);
+        _exit(0);
+    }
+    return pid;
+}
+
+int main(int argc, char **argv)
+{
+    int64_t began = pf_now();
+    int workers = 2;
+    out = stdout;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "-v") == 0)
+            verbose = true;
+        else if (strcmp(argv[i], "-f") == 0)
+            full = true;
+        else if (strcmp(argv[i], "-j") == 0 && i + 1 < argc)
+            workers = atoi(argv[++i]);
+        else
+            only = argv[i];
+    }
+    CHECK(workers >= 1 && workers <= MAX_WORKERS);
+    collect_points();
+    struct {
+        pid_t pid;
+        struct cell cell;
+        struct control *control;
+        int64_t start;
+    } worker[MAX_WORKERS] = {0};
+    for (int i = 0; i < workers; i++)
+        worker[i].control = check_shared(sizeof(struct control));
+    for (int i = 0; i < SCENARIOS; i++) {
+        for (int peers = 1; peers <= 2; peers++)
+            add_cell((struct cell){.scenario = i, .peers = peers, .second = -1});
+    }
+    for (int running = 0; running || next_cell < ncells;) {
+        for (int i = 0; i < workers && next_cell < ncells; i++) {
+            if (worker[i].pid)
+                continue;
+            worker[i].cell = cells[next_cell++];
+            worker[i].start = pf_now();
+            worker[i].pid = start(&worker[i].cell, worker[i].control);
+            running++;
+        }
+        int status;
+        pid_t pid = waitpid(-1, &status, 0);
+        CHECK(pid > 0);
+        for (int i = 0; i < workers; i++) {
+            if (worker[i].pid != pid)
+                continue;
+            worker[i].pid = 0;
+            running--;
+            judge(worker[i].cell, worker[i].control, status, pf_now() - worker[i].start);
+        }
+    }
+    for (int x = 0; x < npoints && !only; x++) {
+        for (int action = KILL; action <= STOP; action++) {
+            if (reached[x][action])
+                continue;
+            printf("FAILED no victim reached %s (%s)\n", point_name[x], action_name[action]);
+            failures++;
+        }
+    }
+    printf("crash_matrix: %d points, %d scenarios, %d cells missed their point, %.1f s\n", npoints, SCENARIOS, missed,
+           (double)(pf_now() - began) / 1e9);
+    printf("%d passed, %d failed\n", passed, failures);
+    return failures != 0;
+}

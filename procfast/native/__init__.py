@@ -1,12 +1,16 @@
-"""The native backend: policy over the extension `_native`, which is csrc/ behind a thin wrapper.
+"""The native backend: every name of `multiprocessing`, in C where it matters.
 
-Importing it raises ImportError where the extension is missing or belongs to another version.
+Policy is here, over the extension `_native`, which is csrc/ behind thin wrappers. Importing it raises
+ImportError where the extension is missing, or was built for another version of procfast.
 """
 
+import importlib
+
 from .._version import __version__
+from ..context import public_names
 
 try:
-    from . import _native
+    _native = importlib.import_module("._native", __name__)
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._native":
         raise
@@ -22,6 +26,8 @@ if _native.VERSION != __version__:
         "source tree: python setup.py build_ext --inplace --force)"
     )
 
-from . import context  # noqa: E402  (only over a working extension)
+from .context import default_context  # noqa: E402  (only over a working extension)
 
-__all__ = ["context"]
+__all__ = list(names := public_names(default_context))  # noqa: PLE0605
+globals().update(names)
+del names

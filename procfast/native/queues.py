@@ -8,6 +8,7 @@ killed, at any time without losing what it had put and without blocking anybody 
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import threading
 import types
@@ -146,6 +147,13 @@ class _OnRing:
         self._opid = opid
 
 
+_HOOKS = ("_feed", "_start_thread", "_on_queue_feeder_error", "_reset", "_after_fork", "_finalize_join",
+          "_finalize_close")  # fmt: skip
+_METHODS = ("put", "get", "put_nowait", "get_nowait", "qsize", "empty", "full", "close", "join_thread",
+            "cancel_join_thread", "task_done", "join", "_terminate_broken", "__getstate__",
+            "__setstate__", *_HOOKS)  # fmt: skip
+
+
 class Queue(_OnRing, _native.RingQueue, queues.Queue):
     """A queue for any number of processes and threads, first in first out.
 
@@ -158,9 +166,25 @@ class Queue(_OnRing, _native.RingQueue, queues.Queue):
     """
 
     _ignore_epipe = False
+    _classic = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A subclass that overrides a hook of the standard class works the standard way: only there is
+        anything that would call it."""
+        super().__init_subclass__(**kwargs)
+        if any(name in vars(cls) for name in _HOOKS):
+            cls._classic = True
+            cls._closed = False  # a plain attribute again
+            base = queues.JoinableQueue if issubclass(cls, queues.JoinableQueue) else queues.Queue
+            for name in _METHODS:
+                if name not in vars(cls) and hasattr(base, name):
+                    setattr(cls, name, getattr(base, name))
 
     def __init__(self, maxsize: int = 0, *, ctx: Any, max_bytes: int | None = None) -> None:
-        bound = max(maxsize, 0)
+        if self._classic:
+            queues.Queue.__init__(self, maxsize, ctx=ctx)
+            return
+        bound = max(operator.index(maxsize), 0)
         self._maxsize = bound or UNBOUNDED
         self._start(_native.Ring.create(bound, _limit(max_bytes)))
 

@@ -200,7 +200,7 @@ def test_producer_killed_in_bounded_put(native, rng):
             q.put(workers.sealed(seq))
             report(seq + 1)
 
-    for kill in range(kills):
+    for _ in range(kills):
         child = Victim(victim)
         child.hear()
         spin(rng.uniform(0, 0.0005))
@@ -331,7 +331,7 @@ def test_killed_with_peers(native, rng):
 @pytest.mark.limit(600)
 @pytest.mark.parametrize("role", ["producer", "consumer"])
 def test_stopped_process_is_not_robbed(native, rng, role):
-    """SIGSTOP at any instant: others' timeouts hold, and after SIGCONT it goes on as if nothing was."""
+    """SIGSTOP at any instant: others' timeouts hold, and after SIGCONT it simply goes on."""
     q = native.Queue(6)
     rounds = min(KILLS, 60)
 

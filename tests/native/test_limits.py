@@ -1,4 +1,4 @@
-"""Space: ceilings, refusals by the kernel, what is given back, and what is left when all are killed."""
+"""Space: ceilings, refusals by the kernel, what is given back, what a massacre leaves."""
 
 import errno
 import os
@@ -69,7 +69,9 @@ def test_max_bytes_of_one_item(native):
     q.close()
 
 
-@pytest.mark.parametrize("value,error", [(0, ValueError), (-1, ValueError), ("1", TypeError), (1.5, TypeError)])
+@pytest.mark.parametrize(
+    ("value", "error"), [(0, ValueError), (-1, ValueError), ("1", TypeError), (1.5, TypeError)]
+)
 def test_wrong_max_bytes(native, value, error):
     with pytest.raises(error):
         native.Queue(max_bytes=value)
@@ -163,7 +165,7 @@ def test_no_descriptors(native):
 
 @pytest.mark.parametrize("size", [100, 20_000, MB], ids=["100 B", "20 kB", "1 MB"])
 def test_memory_after_a_backlog(native, size):
-    """A backlog of 256 MB, drained: all but 64 MB is given back (the full figure: 1 GB, by stress)."""
+    """A backlog of 256 MB, drained: all but 64 MB is given back (of 1 GB: by stress)."""
     backlog(native, 256 * MB, size)
 
 
@@ -210,7 +212,7 @@ def test_item_of_4_gib(native):
 
 @pytest.mark.parametrize("what", ["put", "get"])
 def test_blocked_process_costs_no_cpu(native, what):
-    """The issue's figure, seen from outside: a blocked process runs less than 10 ms in 10 s (here 3)."""
+    """Seen from outside: a blocked process runs for less than 10 ms in 10 s (here 3)."""
     q = native.Queue(1)
     if what == "put":
         q.put(0)
@@ -267,7 +269,7 @@ def test_nothing_is_left_when_all_are_killed(tmp_path):
 
 
 def test_daemon_children_end_with_a_killed_parent(tmp_path):
-    """What a plain fork's child does today when its parent is SIGKILLed: it stays, as with multiprocessing."""
+    """Not when the parent is SIGKILLed: they stay, as with multiprocessing."""
     code = (
         "import procfast, time\n"
         "ctx = procfast.get_context('fork', backend='native')\n"

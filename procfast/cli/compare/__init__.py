@@ -84,8 +84,12 @@ def main(argv: list[str] | None = None) -> int:
     if problem := report.why_not(other):
         print(problem, file=sys.stderr)
         return 2
-    if options.json:
-        options.json.touch()  # a wrong path shall be found out now, not in five minutes
+    try:
+        if options.json:
+            options.json.touch()  # a wrong path shall be found out now, not in ten minutes
+    except OSError as error:
+        print(f"cannot write {options.json}: {error.strerror}", file=sys.stderr)
+        return 2
 
     rounds = options.rounds or (2 if options.quick else 5)
     rows = [run.Row(case) for case in cases]

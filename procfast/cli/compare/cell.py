@@ -26,11 +26,12 @@ def run(key: str, backend: str, quick: bool) -> workloads.Sample:
     """Run one case; raises when a result is wrong."""
     case = next(case for case in workloads.CASES if case.key == key)
     ctx = procfast.get_context("fork", backend=backend)
-    own = type(ctx.Queue()).put is not multiprocessing.queues.Queue.put
-    workloads.expect(own == (backend != "stdlib"), f"this is not the queue of {backend}")
     usable = cpus()
     place = {"free": usable, "one": usable[:1], "apart": [usable[0], usable[-1]]}[case.place]
-    return case.run(ctx, workloads.Plan(quick, place))
+    sample = case.run(ctx, workloads.Plan(quick, place))
+    own = type(ctx.Queue()).put is not multiprocessing.queues.Queue.put
+    workloads.expect(own == (backend != "stdlib"), f"this is not the queue of {backend}")
+    return sample
 
 
 def main() -> None:

@@ -54,7 +54,8 @@ def cell(case: Case, backend: str, quick: bool) -> dict[str, Any]:
     path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         command + ["--quick"] * quick,
-        env=dict(os.environ, PYTHONPATH=path),
+        # the backend by name, so that the other side's cell does not even load the extension
+        env=dict(os.environ, PYTHONPATH=path, PROCFAST_BACKEND=backend),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

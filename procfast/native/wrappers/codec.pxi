@@ -31,6 +31,7 @@ cdef extern from "Python.h":
 
 import copyreg as _copyreg
 import pickle as _pickle
+import sys as _sys
 from multiprocessing.reduction import ForkingPickler as _ForkingPickler
 
 cdef enum:
@@ -46,14 +47,31 @@ cdef object _loads = _pickle.loads
 cdef object _Pickler = _pickle.Pickler
 
 
+cdef object _ndarray = None  # numpy's, once numpy is loaded
+
+
+def _reduce_array(array):
+    """A read-only array arrives writable, as it does by multiprocessing's protocol: not by PEP 574, whose
+    buffers stay read-only."""
+    return array.__reduce_ex__(5 if array.flags.writeable else 4)
+
+
 cdef class _Reducers:
     """The registry of ForkingPickler as a mapping: later registrations count, nothing is copied."""
 
     def __getitem__(self, kind):
+        global _ndarray
         reducer = (<dict>_ForkingPickler._extra_reducers).get(kind)
         if reducer is None:
-            return _copyreg.dispatch_table[kind]
-        return reducer
+            reducer = (<dict>_copyreg.dispatch_table).get(kind)
+        if reducer is not None:
+            return reducer
+        if _ndarray is None:
+            numpy = _sys.modules.get("numpy")
+            _ndarray = getattr(numpy, "ndarray", None)
+        if _ndarray is not None and issubclass(kind, _ndarray):
+            return _reduce_array
+        raise KeyError(kind)
 
 
 cdef class _Sink:

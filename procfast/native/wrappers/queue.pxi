@@ -183,7 +183,7 @@ cdef class RingBase:
     cdef Ring ring
     cdef uint64_t closed  # the process image that closed it: a child may go on, as with multiprocessing
     cdef bint used  # this process put something: only then does the standard library's close() close
-    cdef object deferred  # an unpickling error of a batch whose other items were delivered
+    cdef list deferred  # what a batch held from its first unpickling error on: (error or None, item)
 
     def _open(self, Ring ring not None):
         """Uses this ring from now on."""
@@ -215,10 +215,11 @@ cdef class RingBase:
 
     cdef object take(self, object block, object timeout):
         cdef pf_box box
-        if self.deferred is not None:
-            error = self.deferred
-            self.deferred = None
-            raise error
+        if self.deferred:
+            error, item = self.deferred.pop(0)
+            if error is not None:
+                raise error
+            return item
         pull(self.ring, &box, block, timeout)
         return open_box(self.ring, &box)
 
@@ -369,21 +370,23 @@ cdef class RingQueue(RingBase):
         """Up to max_items items, the oldest first, as a list: waits, as get() does, for the first only, and
         takes what else is there under one lock. Raises queue.Empty instead of returning an empty list.
 
-        All of a batch is in this process's hands at once. Where an item fails to unpickle, the others are
-        returned and the error is raised by the next get of this process.
+        All of a batch is in this process's hands at once. Where an item fails to unpickle, those before it
+        are returned, the next get of this process raises its error, and further ones return the rest.
         """
         cdef Py_ssize_t most = max_items
         cdef pf_box *boxes
         cdef int64_t deadline
         cdef int rc = -EAGAIN, k = 0
         cdef unsigned want
-        cdef cbool settle = False
-        cdef list items = []
+        cdef cbool quiet = False, settle = False
+        cdef list items = [], rest = []
         self.usable()
         if most < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items}")
-        if self.deferred is not None:
-            return [self.take(block, timeout)]
+        if self.deferred:
+            while self.deferred and len(items) < most and (not items or self.deferred[0][0] is None):
+                items.append(self.take(block, timeout))
+            return items
         deadline = deadline_of(block, timeout)
         want = <unsigned>min(most, 256)
         boxes = <pf_box *>malloc(want * sizeof(pf_box))
@@ -397,7 +400,7 @@ cdef class RingQueue(RingBase):
                     boxes[k].loans = NULL
                     boxes[k].nloans = 0
                 with nogil:
-                    rc = pf_ring_get_many(self.ring.r, boxes, want, deadline, &settle)
+                    rc = pf_ring_get_many(self.ring.r, boxes, want, deadline, &quiet)
                 if items and rc < 0:
                     break  # what is in hand must not be lost to a signal or an error
                 if rc == -EINTR:
@@ -407,16 +410,25 @@ cdef class RingQueue(RingBase):
                     break
                 check(rc)
                 deadline = PF_NOWAIT
+                settle = settle or quiet
                 for k in range(rc):
+                    error = item = None
                     try:
-                        items.append(open_box(self.ring, &boxes[k]))
-                    except BaseException as error:
-                        if self.deferred is None:
-                            self.deferred = error
-                if not items:
-                    return [self.take(block, timeout)]  # raises the deferred error
+                        item = open_box(self.ring, &boxes[k])
+                    except BaseException as raised:
+                        error = raised
+                    if error is None and not rest:
+                        items.append(item)
+                    else:
+                        rest.append((error, item))
+                if rest:
+                    break
             if settle or not items:
                 self.ring.settle()
+            if rest:
+                self.deferred = rest
+                if not items:
+                    return [self.take(block, timeout)]  # raises the first's error
         finally:
             free(boxes)
         if not items:
@@ -425,14 +437,14 @@ cdef class RingQueue(RingBase):
 
     def qsize(self):
         """Items inside, exact at the instant of the call, on every platform."""
-        return self.ring.size()
+        return pf_ring_size(self.ring.r) + (len(self.deferred) if self.deferred else 0)
 
     def empty(self):
         """Was the queue empty at the instant of the call? OSError where this process put items and then
         closed it."""
         if self._closed and self.used:
             raise OSError("handle is closed")
-        return pf_ring_size(self.ring.r) == 0
+        return not self.deferred and pf_ring_size(self.ring.r) == 0
 
     def full(self):
         """Had the queue maxsize items at the instant of the call?"""

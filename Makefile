@@ -1,0 +1,45 @@
+# The chores. PYTHON chooses the interpreter, PYTHONS those of `make conformance`, ARGS is passed on.
+PYTHON ?= python3
+PYTHONS ?= $(PYTHON)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build test stress csrc sanitize crash bench lint wheel conformance clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build:  ## the extension, in place
+	$(PYTHON) setup.py -q build_ext --inplace
+
+test:  ## the tests (ARGS='--backend native --start-method fork -k get')
+	$(PYTHON) -m pytest -q $(ARGS)
+
+stress:  ## the long and random tests: more kills, a backlog of 1 GB, an item of 4 GiB
+	PROCFAST_KILLS=10000 $(PYTHON) -m pytest -q -m "stress or not stress" tests/native $(ARGS)
+
+csrc:  ## the C library's own tests, and what it exports
+	$(MAKE) -C csrc check symbols
+
+sanitize:  ## the same under ThreadSanitizer, Address- and UndefinedBehaviourSanitizer, and on portable POSIX
+	$(MAKE) -C csrc check SAN=thread
+	$(MAKE) -C csrc check SAN=address,undefined
+	$(MAKE) -C csrc check OS=posix
+
+crash:  ## the kill matrix: a death at every step of every protocol
+	$(MAKE) -C csrc crash
+
+bench:  ## this machine's table
+	$(PYTHON) -m procfast compare $(ARGS)
+
+lint:  ## style and types
+	ruff check . && ruff format --check . && mypy
+
+wheel:  ## sdist, and a wheel from it, into dist/
+	$(PYTHON) -m build $(ARGS)
+
+conformance:  ## CPython's own tests, all start methods; writes docs/conformance.md
+	$(PYTHON) tools/conformance.py $(foreach p,$(PYTHONS),--python $(p)) $(ARGS)
+
+clean:  ## what building leaves
+	rm -rf build dist csrc/build procfast/native/_native*.so *.egg-info

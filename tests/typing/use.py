@@ -1,0 +1,21 @@
+"""A user's code, for `mypy --strict`: procfast's types say what its objects take and give."""
+
+import procfast
+
+
+def work(queue: "procfast.abc.Queue[int]") -> None:
+    queue.put(1)
+    queue.put_many([1, 2], timeout=1.5)
+    items: list[int] = queue.get_many(10, block=False)
+    assert items
+
+
+ctx = procfast.get_context("fork", backend="native")
+queue = ctx.Queue(3, max_bytes=1 << 20)
+process = ctx.Process(target=work, args=(queue,), daemon=True)
+process.start()
+code: int | None = process.exitcode
+process.interrupt()
+procfast.install()
+procfast.uninstall()
+name: str = procfast.__version__
