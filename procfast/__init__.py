@@ -14,7 +14,7 @@ import multiprocessing
 from typing import Any
 
 from . import _backend, _submodules
-from ._version import __version__
+from ._version import __version__ as __version__
 from .context import public_names
 
 _submodules.alias(__name__)
@@ -24,7 +24,7 @@ globals().update(_names)
 
 from .install import install, uninstall  # noqa: E402
 
-__all__ = [*_names, "backend_error", "info", "install", "uninstall"]  # noqa: PLE0604
+__all__ = [*_names, "backend_error", "info", "install", "uninstall"]
 
 
 def info() -> dict[str, Any]:

@@ -12,12 +12,18 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
-_OWN = frozenset({"context"})  # the submodules of multiprocessing that procfast has its own version of
+_OWN = frozenset(
+    {"context"}
+)  # the submodules of multiprocessing that procfast has its own version of
 
 
 class _SameModule:
-    """A loader that hands the import system a module which exists already."""
+    """A loader that hands the import system a module which exists already.
+
+    Not an importlib.abc.Loader: that module is slow to import, and nothing here needs it.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -49,7 +55,8 @@ class _Finder:
         found = importlib.util.find_spec(f"multiprocessing.{tail}")
         if found is None:
             return None
-        return ModuleSpec(name, _SameModule(found.name), is_package=bool(found.submodule_search_locations))
+        loader: Any = _SameModule(found.name)
+        return ModuleSpec(name, loader, is_package=bool(found.submodule_search_locations))
 
 
 def alias(package: str) -> None:

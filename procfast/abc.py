@@ -146,9 +146,7 @@ class Queue(Protocol[T]):
     def get_nowait(self) -> T:
         """get(block=False)"""
 
-    def put_many(
-        self, items: Iterable[T], block: bool = True, timeout: float | None = None
-    ) -> int:
+    def put_many(self, items: Iterable[T], block: bool = True, timeout: float | None = None) -> int:
         """Put all items, in order; how many. `queue.Full(how many)` where there is no room in time."""
 
     def get_many(self, max_items: int, block: bool = True, timeout: float | None = None) -> list[T]:
@@ -182,6 +180,11 @@ class JoinableQueue(Queue[T], Protocol[T]):
 
     def join(self) -> None:
         """Wait until every item that was put is done."""
+
+
+_Queue = Queue
+_JoinableQueue = JoinableQueue
+_SimpleQueue = SimpleQueue
 
 
 @runtime_checkable
@@ -218,15 +221,15 @@ class Context(Protocol):
     def cpu_count(self) -> int:
         """The CPUs of the machine, not those that this process may use."""
 
-    def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Queue[Any]:
+    def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> _Queue[Any]:
         """A queue; 0 or less: unbounded. max_bytes is the ceiling of its memory, where there is one."""
 
     def JoinableQueue(
         self, maxsize: int = 0, *, max_bytes: int | None = None
-    ) -> JoinableQueue[Any]:
+    ) -> _JoinableQueue[Any]:
         """A queue that also has task_done and join."""
 
-    def SimpleQueue(self) -> SimpleQueue[Any]:
+    def SimpleQueue(self) -> _SimpleQueue[Any]:
         """A queue with no more than put, get, empty and close."""
 
     def Pipe(self, duplex: bool = True) -> tuple[Any, Any]:

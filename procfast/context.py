@@ -33,6 +33,8 @@ class BackendContext(BaseContext):
     features: ClassVar[frozenset[str]]
     """What the backend promises beyond `multiprocessing`."""
 
+    Process: ClassVar[Any]
+
     def get_context(self, method: str | None = None, backend: str | None = None) -> Any:
         """The context of a start method (None: this one's) on a backend (None: this one's).
 

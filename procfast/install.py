@@ -84,7 +84,7 @@ def _copies(context: Any) -> list[tuple[ModuleType, str]]:
     return found
 
 
-class _InstallingPath(list):
+class _InstallingPath(list[str]):
     """The `sys_path` that a new process is told, which installs procfast when it arrives there.
 
     A child of spawn or forkserver unpickles it before it imports anything else of the program's; the

@@ -67,6 +67,7 @@ static void bury(struct pf_mutex *m, struct pf_peer *self, uint32_t seen)
 
 static int acquire(struct pf_mutex *m, struct pf_peer *self, uint32_t me, int64_t deadline)
 {
+    bool looked = false;
     uint32_t waiters = 0; /* once we slept others may sleep too: keep the mark when taking the lock */
     for (int spin = 0;; spin++) {
         uint32_t seen = pf__peek(&m->word);
@@ -89,6 +90,8 @@ static int acquire(struct pf_mutex *m, struct pf_peer *self, uint32_t me, int64_
             seen |= PF_WAITERS;
         }
         waiters = PF_WAITERS;
+        if (looked) /* the caller may see after signals that came just before the sleep */
+            return -EINTR;
         PF_POINT("mutex.marked");
         bury(m, self, seen);
         int rc = pf_futex_wait(&m->word, seen, pf_slice(deadline, LOOK));
@@ -97,6 +100,10 @@ static int acquire(struct pf_mutex *m, struct pf_peer *self, uint32_t me, int64_
             return rc;
         if (rc < 0 && rc != -EAGAIN && rc != -ETIMEDOUT)
             return rc;
+        if (rc == -ETIMEDOUT) {
+            looked = true;
+            bury(m, self, pf__peek(&m->word));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 #include "procfast/ring.h"
 
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -34,7 +35,7 @@
 #define KEEP_BLOCKS (32 * MIB) /* the same, of free blocks */
 #define FREE_CEILING (64 * MIB) /* below it nobody asks what memory is left */
 #define LOOK PF_SECOND      /* how long a sleeper trusts in being woken */
-#define GRACE (PF_SECOND / 10) /* for a lock that a stopped process holds, when the caller would not wait */
+#define GRACE (PF_SECOND / 20) /* at least so long for the lock itself: its holder may just be off its CPU */
 
 #define BLOCKS 512
 #define BLOCK_MIN (64 * KIB)
@@ -113,10 +114,11 @@ struct pf_ring { /* process-local; what changes is guarded by the side's lock, o
     struct pf_peer peer;
     struct { void *addr; size_t size; } far[2]; /* whole-zone mappings, by side: 0 producers, 1 consumers */
     uint64_t zone, blocks_max, maxsize; /* checked once; the header's could be overwritten */
+    uint64_t epoch[2];                          /* by side: where far, limit, seen were filled in */
     uint64_t limit_ext, limit;                  /* producers: the reader was at least here in that extent */
     struct view seen;                           /* consumers: the producers' last record read */
     _Atomic int64_t spin[2];                    /* how long waiting by spinning has been paying, ns */
-    _Atomic uint32_t idle[2];
+    _Atomic uint32_t idle[3], impatience;
     struct { _Atomic(void *) addr; _Atomic uint64_t size; } map[BLOCKS];
 };
 
@@ -140,6 +142,7 @@ static void commit(struct side *s, struct view v, int wake)
 {
     uint32_t w = pf__peek(&s->word);
     struct record *rec = &s->rec[((w >> 8) + 1) & 1];
+    atomic_thread_fence(memory_order_release); /* who sees these stores sees the generation before them */
     pf__put(&rec->pos, v.pos);
     pf__put(&rec->count, v.count);
     pf__put(&rec->extra, v.extra);
@@ -177,8 +180,10 @@ static int sleep_on(_Atomic uint32_t *word, uint32_t w, int64_t deadline)
     PF_POINT("sleep.announced");
     int rc = pf_futex_wait(word, next, pf_slice(deadline, LOOK));
     PF_POINT("sleep.woken");
+    /* After a look the caller gets a chance to see after its signals: one that came just before the sleep
+     * did not interrupt it. */
     if (rc == -ETIMEDOUT)
-        return deadline <= pf_now() ? -ETIMEDOUT : 0;
+        return deadline <= pf_now() ? -ETIMEDOUT : -EINTR;
     return rc == -EAGAIN ? 0 : rc;
 }
 
@@ -219,11 +224,21 @@ static bool spin_on(struct pf_ring *r, int side, struct side *s, uint32_t w, int
  * fork can't be trusted; forgotten mappings cost addresses only. */
 static void refresh(struct pf_ring *r)
 {
-    if (pf_peer_refresh(&r->peer)) {
-        memset(r->far, 0, sizeof r->far);
-        memset(&r->seen, 0, sizeof r->seen);
+    pf_peer_refresh(&r->peer);
+}
+
+/* The same for what a side's lock guards, once that is held. */
+static void refresh_side(struct pf_ring *r, int side)
+{
+    if (r->epoch[side] == r->peer.epoch)
+        return;
+    r->far[side].addr = NULL;
+    r->far[side].size = 0;
+    if (side == 0)
         r->limit_ext = 0;
-    }
+    else
+        memset(&r->seen, 0, sizeof r->seen);
+    r->epoch[side] = r->peer.epoch;
 }
 
 /* ---- mappings -------------------------------------------------------------------------------------- */
@@ -280,6 +295,27 @@ static uint64_t block_bytes(struct header *h, bool only_free)
     return sum;
 }
 
+/* Punches out all free blocks; how many bytes that were. */
+static uint64_t give_back(struct pf_ring *r)
+{
+    struct header *h = r->h;
+    uint64_t sum = 0;
+    uint32_t n = pf__load(&h->nblocks);
+    int slot = pf_peer_slot(&r->peer);
+    for (uint32_t i = 0; i < n && i < BLOCKS && slot >= 0; i++) {
+        struct block *b = &h->blocks[i];
+        uint64_t state = FREE, touched = pf__peek(&b->touched);
+        if (!touched || !atomic_compare_exchange_strong(&b->state, &state, FILL | (uint64_t)(uint32_t)slot << 8))
+            continue;
+        pf__put(&b->touched, 0);
+        pf_shm_punch(r->fd, BLOCKS_AT + pf__peek(&b->at), pf__peek(&b->cap));
+        PF_POINT("give_back.punched");
+        pf__store(&b->state, FREE);
+        sum += touched;
+    }
+    return sum;
+}
+
 /* May the segment have `more` bytes? */
 static int check_ceiling(struct pf_ring *r, uint64_t more)
 {
@@ -292,20 +328,27 @@ static int check_ceiling(struct pf_ring *r, uint64_t more)
         uint64_t half = free ? used + free / 2 : ZONE_MAX;
         ceiling = atomic_compare_exchange_strong(&h->ceiling, &none, half) ? half : none;
     }
+    if (used + more <= ceiling)
+        return 0;
+    if (give_back(r) == 0) /* what is kept for reuse is no use now */
+        return -PF_ETOOBIG;
+    used = pf__peek(&h->alloc) + block_bytes(h, false);
     return used + more <= ceiling ? 0 : -PF_ETOOBIG;
 }
 
-/* Memory for the ring zone up to `end`, under the producers' lock. */
-static int grow(struct pf_ring *r, uint64_t end)
+/* Memory for the ring zone up to `end`, under the producers' lock; some more at once, but not beyond `most`. */
+static int grow(struct pf_ring *r, uint64_t end, uint64_t most)
 {
     struct header *h = r->h;
     uint64_t have = pf__peek(&h->alloc);
-    if (end <= have)
-        return 0;
     if (end > r->zone)
         return r->zone < ZONE_MAX ? -EFBIG : -ENOSPC;
+    if (end <= have)
+        return 0;
     uint64_t step = have < 16 * KIB ? 16 * KIB : have > 16 * MIB ? 16 * MIB : have;
     uint64_t want = have + step > end ? have + step : end;
+    if (want > most)
+        want = most > end ? most : end;
     want = (want + PAGE - 1) & ~(PAGE - 1);
     if (want > r->zone || check_ceiling(r, want - have) < 0)
         want = (end + PAGE - 1) & ~(PAGE - 1);
@@ -354,7 +397,7 @@ static int place(struct pf_ring *r, struct view v, uint64_t need, struct place *
         if (v.extra & EXT_WRAPPED) {
             if (tail + after > r->limit) { /* leave the gap, go on behind everything */
                 uint64_t top = pf__peek(&h->top);
-                if (top < tail || top % 8)
+                if (top < tail || top % 8 || top > r->zone - JUMP_SIZE)
                     return -PF_ECORRUPT;
                 p->jump_at = tail;
                 p->jump_to = tail = top;
@@ -378,7 +421,8 @@ static int place(struct pf_ring *r, struct view v, uint64_t need, struct place *
             tail = 0;
         }
     }
-    int rc = grow(r, tail + after);
+    /* What lies above the reader of the old stretch is still to be punched by it. */
+    int rc = grow(r, tail + after, v.extra & EXT_WRAPPED ? r->limit : UINT64_MAX);
     if (rc < 0)
         return rc;
     p->at = tail;
@@ -418,7 +462,8 @@ static int lock_side(struct pf_ring *r, struct side *s, int64_t deadline)
 {
     if (deadline == PF_TRY)
         return pf_mutex_trylock(&s->lock, &r->peer) == 0 ? 0 : -EAGAIN;
-    int rc = pf_mutex_lock(&s->lock, &r->peer, deadline <= PF_NOWAIT ? pf_deadline(GRACE) : deadline);
+    int64_t grace = deadline == PF_FOREVER ? deadline : pf_deadline(GRACE);
+    int rc = pf_mutex_lock(&s->lock, &r->peer, deadline > grace ? deadline : grace);
     if (rc != -PF_EOWNERDEAD)
         return rc;
     PF_POINT("lock.dead");
@@ -459,6 +504,7 @@ static int enter(struct pf_ring *r, int64_t deadline, struct view *v, uint64_t *
         if (rc < 0)
             return rc;
         PF_POINT("put.locked");
+        refresh_side(r, 0);
         *v = view(&h->prod);
         if (!r->maxsize) {
             *room = UINT64_MAX;
@@ -635,6 +681,8 @@ static int take_blocks(struct pf_ring *r, struct pf_box *box, uint32_t nrefs, co
         void *base = block_at(r, ref.block);
         if (!base)
             return -ENOMEM;
+        if (ref.len > pf__peek(&r->map[ref.block].size))
+            return -PF_ECORRUPT;
         box->loans[i] = (struct pf_loan){ref.block, base, ref.len};
     }
     for (uint32_t i = 0; i < nrefs; i++) {
@@ -730,6 +778,7 @@ int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned max, int6
         if (rc < 0)
             return rc;
         PF_POINT("get.locked");
+        refresh_side(r, 1);
         old = view(&h->cons);
         /* Counts only grow: while the record seen last is ahead of us, there is something. */
         if ((int64_t)(r->seen.count - old.count) <= 0)
@@ -835,6 +884,41 @@ static int find_free(struct header *h, uint64_t len, uint64_t cap, uint64_t fill
     }
 }
 
+/* A fresh page costs 2 us and more (allocated, zeroed, mapped), a recycled one a tenth of it. So a writer that is
+ * ahead of its readers does best to give them about as long as fresh memory would take, to give blocks
+ * back; it loses at most as much again, and less and less often where readers do not come. */
+#define PIPELINE (4 * MIB) /* so much in flight is no backlog */
+#define PATIENCE_MIN INT64_C(4000)
+#define PATIENCE_MAX INT64_C(8000000)
+
+static bool ahead(struct header *h, uint64_t cap)
+{
+    return block_bytes(h, false) - block_bytes(h, true) >= (2 * cap > PIPELINE ? 2 * cap : PIPELINE);
+}
+
+static void let_readers_catch_up(struct pf_ring *r, uint64_t len, uint64_t cap)
+{
+    if (!ahead(r->h, cap))
+        return;
+    int64_t full = (int64_t)(len / 2) < PATIENCE_MAX ? (int64_t)(len / 2) : PATIENCE_MAX;
+    int64_t budget = full >> pf__peek(&r->impatience);
+    if (budget < PATIENCE_MIN) { /* has not been paying: try again now and then */
+        if (atomic_fetch_add_explicit(&r->idle[2], 1, memory_order_relaxed) & 63)
+            return;
+        budget = full;
+    }
+    int64_t end = pf_now() + budget;
+    do {
+        sched_yield(); /* a reader may need this very CPU */
+        if (!ahead(r->h, cap)) {
+            pf__put(&r->impatience, 0);
+            return;
+        }
+    } while (pf_now() < end);
+    if (pf__peek(&r->impatience) < 16)
+        atomic_fetch_add_explicit(&r->impatience, 1, memory_order_relaxed);
+}
+
 static int make_block(struct pf_ring *r, uint64_t cap, uint64_t fill)
 {
     struct header *h = r->h;
@@ -876,6 +960,7 @@ int pf_ring_block(struct pf_ring *r, uint64_t len, struct pf_loan *loan)
     if (first)
         sweep(r);
     uint64_t cap = class_of(len), fill = FILL | (uint64_t)(uint32_t)slot << 8;
+    let_readers_catch_up(r, len, cap);
     int i = find_free(h, len, cap, fill);
     if (i < 0) {
         sweep(r);
@@ -920,35 +1005,22 @@ void pf_ring_return(struct pf_ring *r, const struct pf_loan *loan)
 
 int pf_ring_privatize(struct pf_ring *r, const struct pf_loan *loan)
 {
+    struct block *b = &r->h->blocks[loan->block];
     size_t cap = pf__peek(&r->map[loan->block].size);
     size_t size = (loan->len + PAGE - 1) & ~(size_t)(PAGE - 1);
-    if (size == 0)
-        size = PAGE;
-    char *copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (copy == MAP_FAILED)
+    /* A private mapping of the same pages takes the place of the shared one in one step, and each page is
+     * copied by a store to it: a store by another thread goes into the page before or after, never lost. */
+    if (mmap(loan->base, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, r->fd,
+             (off_t)(BLOCKS_AT + pf__peek(&b->at))) == MAP_FAILED)
         return -errno;
-    memcpy(copy, loan->base, loan->len);
-    atomic_store(&r->map[loan->block].addr, NULL);
-#ifdef MREMAP_FIXED
-    if (mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, loan->base) == MAP_FAILED) {
-        int rc = -errno;
-        munmap(copy, size);
-        atomic_store(&r->map[loan->block].addr, loan->base);
-        return rc;
-    }
-#else
-    if (mmap(loan->base, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-        MAP_FAILED) {
-        int rc = -errno;
-        munmap(copy, size);
-        atomic_store(&r->map[loan->block].addr, loan->base);
-        return rc;
-    }
-    memcpy(loan->base, copy, loan->len);
-    munmap(copy, size);
-#endif
+    pf__store(&r->map[loan->block].addr, NULL);
     if (cap > size)
         munmap((char *)loan->base + size, cap - size);
+    for (size_t page = 0; page < size; page += PAGE) {
+        _Atomic unsigned char *byte = (_Atomic unsigned char *)loan->base + page;
+        unsigned char as_it_is = pf__peek(byte);
+        atomic_compare_exchange_strong(byte, &as_it_is, as_it_is); /* if it fails, somebody stored */
+    }
     pf_ring_return(r, loan);
     return 0;
 }
@@ -974,22 +1046,21 @@ int pf_ring_arm(struct pf_ring *r)
     refresh(r);
     if (pf__load(&h->armed))
         return 0;
-    int rc = lock_side(r, &h->prod, pf_deadline(PF_SECOND));
-    pf__store(&h->armed, 1);
-    PF_POINT("arm.armed");
-    /* Without the lock (a stopped producer has it) ring in any case: early is allowed. */
+    int rc = lock_side(r, &h->prod, pf_deadline(PF_SECOND)), rung = 0;
+    /* Rung first: a kill between leaves it early. Without the lock (a stopped process has it) in any case, and
+     * not noted: that process may be about to reset it. */
     if (rc < 0 || view(&h->prod).count != view(&h->cons).count) {
-        int rung = pf_bell_ring(&r->bell);
+        rung = pf_bell_ring(&r->bell);
         PF_POINT("arm.rung");
-        pf__put(&h->rung, 1);
-        if (rung < 0 && rc == 0) {
-            pf_mutex_unlock(&h->prod.lock);
-            return rung;
-        }
+        if (rc == 0 && rung == 0)
+            pf__put(&h->rung, 1);
     }
+    if (rung == 0)
+        pf__store(&h->armed, 1);
+    PF_POINT("arm.armed");
     if (rc == 0)
         pf_mutex_unlock(&h->prod.lock);
-    return 0;
+    return rung;
 }
 
 int pf_ring_settle(struct pf_ring *r)
@@ -998,7 +1069,7 @@ int pf_ring_settle(struct pf_ring *r)
     refresh(r);
     if (!pf__load(&h->armed))
         return 0;
-    int rc = lock_side(r, &h->prod, pf_deadline(PF_SECOND));
+    int rc = lock_side(r, &h->prod, PF_NOWAIT);
     if (rc < 0)
         return rc;
     if (view(&h->prod).count == view(&h->cons).count) {

@@ -38,6 +38,26 @@ static inline bool item_ok(const char *at, const struct item *it)
     return memcmp(at + i, &w, it->len - i) == 0;
 }
 
+/* After -EINTR the same again: it need not mean a signal. */
+static inline int put_again(struct pf_ring *r, const struct pf_iov *iov, unsigned n, const struct pf_loan *refs,
+                            unsigned nrefs, int64_t deadline)
+{
+    int rc;
+    do
+        rc = pf_ring_put(r, iov, n, refs, nrefs, deadline);
+    while (rc == -EINTR);
+    return rc;
+}
+
+static inline int join_again(struct pf_ring *r, int64_t deadline)
+{
+    int rc;
+    do
+        rc = pf_ring_join(r, deadline);
+    while (rc == -EINTR);
+    return rc;
+}
+
 static inline int item_put(struct pf_ring *r, uint32_t who, uint32_t seq, uint64_t len, int64_t deadline)
 {
     struct item it = {who, seq, len};
@@ -46,7 +66,7 @@ static inline int item_put(struct pf_ring *r, uint32_t who, uint32_t seq, uint64
         struct pf_loan loan;
         if (pf_ring_block(r, len, &loan) == 0) {
             item_fill(loan.base, &it);
-            int rc = pf_ring_put(r, iov, 1, &loan, 1, deadline);
+            int rc = put_again(r, iov, 1, &loan, 1, deadline);
             if (rc < 0)
                 pf_ring_return(r, &loan);
             return rc;
@@ -56,7 +76,7 @@ static inline int item_put(struct pf_ring *r, uint32_t who, uint32_t seq, uint64
     CHECK(bytes);
     item_fill(bytes, &it);
     iov[1] = (struct pf_iov){bytes, len};
-    int rc = pf_ring_put(r, iov, 2, NULL, 0, deadline);
+    int rc = put_again(r, iov, 2, NULL, 0, deadline);
     if (bytes != small)
         free(bytes);
     return rc;
@@ -86,7 +106,10 @@ static inline struct item item_open(struct pf_ring *r, struct pf_box *box)
 static inline int item_get(struct pf_ring *r, struct item *it, int64_t deadline)
 {
     struct pf_box box = {0};
-    int rc = pf_ring_get(r, &box, deadline);
+    int rc;
+    do
+        rc = pf_ring_get(r, &box, deadline);
+    while (rc == -EINTR);
     if (rc < 0)
         return rc;
     *it = item_open(r, &box);

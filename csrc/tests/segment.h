@@ -32,12 +32,30 @@ static inline void segment_close(void)
     close(seg_fd);
 }
 
+/* In a child: what a real one does before each operation; keeps the owner kind of the case. */
+static inline void segment_forked(void)
+{
+    bool foreign = peer.foreign;
+    CHECK(pf_peer_refresh(&peer));
+    peer.foreign |= foreign;
+}
+
 static inline pid_t segment_fork(void)
 {
     pid_t pid = check_fork();
     if (pid == 0)
-        pf_peer_refresh(&peer);
+        segment_forked();
     return pid;
+}
+
+/* Calls again after each look: -EINTR need not mean a signal. */
+static inline int segment_lock(int64_t deadline)
+{
+    int rc;
+    do
+        rc = pf_mutex_lock(&seg->m, &peer, deadline);
+    while (rc == -EINTR);
+    return rc;
 }
 
 /* Runs a case with locks owned by thread id, where the platform can, and by slot. */

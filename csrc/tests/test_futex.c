@@ -116,7 +116,7 @@ static void interrupted(void)
     struct sigaction sa = {.sa_handler = on_alarm}, old;
     sigaction(SIGALRM, &sa, &old);
     atomic_store(word, 7);
-    struct itimerval it = {{0, 0}, {0, 30000}};
+    struct itimerval it = {{0, 30000}, {0, 30000}}, off = {{0, 0}, {0, 0}}; /* again: one may come just before the sleep */
     setitimer(ITIMER_REAL, &it, NULL);
     int64_t start = pf_now();
     int rc;
@@ -124,6 +124,7 @@ static void interrupted(void)
         ;
     CHECK_EQ(rc, -EINTR);
     CHECK(pf_now() - start < PF_SECOND);
+    setitimer(ITIMER_REAL, &off, NULL);
     sigaction(SIGALRM, &old, NULL);
 }
 

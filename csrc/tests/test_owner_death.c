@@ -18,7 +18,7 @@ enum { READY = 0, GO = 1, ACQUIRED = 2, PROGRESS = 3 };
 
 static void hold(void)
 {
-    CHECK_EQ(pf_mutex_lock(&seg->m, &peer, PF_FOREVER), 0);
+    CHECK_EQ(segment_lock(PF_FOREVER), 0);
     seg->a++; /* half a change */
     atomic_store(&seg->flag[READY], 1);
 }
@@ -32,12 +32,12 @@ static void repair(void)
 static void inherit(void)
 {
     int64_t start = pf_now();
-    CHECK_EQ(pf_mutex_lock(&seg->m, &peer, start + FINDS_OUT), -PF_EOWNERDEAD);
+    CHECK_EQ(segment_lock(start + FINDS_OUT), -PF_EOWNERDEAD);
     CHECK(seg->a != seg->b);
     repair();
     pf_mutex_unlock(&seg->m);
     for (int i = 0; i < 3; i++) {
-        CHECK_EQ(pf_mutex_lock(&seg->m, &peer, pf_now() + FINDS_OUT), 0);
+        CHECK_EQ(segment_lock(pf_now() + FINDS_OUT), 0);
         CHECK_EQ(seg->a, seg->b);
         pf_mutex_unlock(&seg->m);
     }
@@ -46,7 +46,7 @@ static void inherit(void)
 /* Alive: nobody may get the lock, however long it waits. */
 static void not_robbed(int64_t patience)
 {
-    CHECK_EQ(pf_mutex_lock(&seg->m, &peer, pf_now() + patience), -ETIMEDOUT);
+    CHECK_EQ(segment_lock(pf_now() + patience), -ETIMEDOUT);
     CHECK(pf_mutex_owner(&seg->m) != 0);
     CHECK(seg->a != seg->b);
 }
@@ -87,7 +87,7 @@ static void killed_before_waiters(void)
     for (int i = 0; i < 3; i++) {
         pid[i] = segment_fork();
         if (pid[i] == 0) {
-            int rc = pf_mutex_lock(&seg->m, &peer, pf_now() + 3 * FINDS_OUT);
+            int rc = segment_lock(pf_now() + 3 * FINDS_OUT);
             CHECK(rc == 0 || rc == -PF_EOWNERDEAD);
             if (rc == -PF_EOWNERDEAD)
                 repair();
@@ -249,7 +249,7 @@ static void closes_everything(void)
     not_robbed(2 * PF_SECOND + PF_SECOND / 2);
     atomic_store(&seg->flag[GO], 2);
     check_reap(pid);
-    CHECK_EQ(pf_mutex_lock(&seg->m, &peer, pf_now() + FINDS_OUT), 0);
+    CHECK_EQ(segment_lock(pf_now() + FINDS_OUT), 0);
     CHECK_EQ(seg->a, seg->b);
     pf_mutex_unlock(&seg->m);
 }
@@ -268,7 +268,7 @@ static void stopped(void)
     CHECK(WIFSTOPPED(status));
     not_robbed(2 * PF_SECOND + PF_SECOND / 2);
     kill(pid, SIGCONT);
-    CHECK_EQ(pf_mutex_lock(&seg->m, &peer, pf_now() + FINDS_OUT), 0);
+    CHECK_EQ(segment_lock(pf_now() + FINDS_OUT), 0);
     CHECK_EQ(seg->a, seg->b);
     pf_mutex_unlock(&seg->m);
     check_reap(pid);
@@ -289,14 +289,14 @@ static void waiter_killed(void)
     for (int i = 0; i < 3; i++) {
         dead[i] = segment_fork();
         if (dead[i] == 0) {
-            pf_mutex_lock(&seg->m, &peer, PF_FOREVER);
+            segment_lock(PF_FOREVER);
             CHECK(!"a dead man's lock");
         }
         check_asleep(dead[i]);
     }
     live = segment_fork();
     if (live == 0) {
-        CHECK_EQ(pf_mutex_lock(&seg->m, &peer, pf_now() + 3 * FINDS_OUT), 0);
+        CHECK_EQ(segment_lock(pf_now() + 3 * FINDS_OUT), 0);
         CHECK_EQ(seg->a, seg->b);
         pf_mutex_unlock(&seg->m);
         _exit(0);
@@ -319,12 +319,12 @@ static void woken_waiter_killed(void)
     for (int i = 0; i < (peer.foreign ? 5 : 100); i++) {
         for (int f = 0; f < 4; f++)
             atomic_store(&seg->flag[f], 0);
-        CHECK_EQ(pf_mutex_lock(&seg->m, &peer, pf_now() + FINDS_OUT), 0);
+        CHECK_EQ(segment_lock(pf_now() + FINDS_OUT), 0);
         pid_t pid[2];
         for (int k = 0; k < 2; k++) {
             pid[k] = segment_fork();
             if (pid[k] == 0) {
-                int rc = pf_mutex_lock(&seg->m, &peer, pf_now() + 2 * FINDS_OUT);
+                int rc = segment_lock(pf_now() + 2 * FINDS_OUT);
                 CHECK(rc == 0 || (k == 1 && rc == -PF_EOWNERDEAD));
                 if (k == 0)
                     pause();
@@ -354,7 +354,7 @@ static void recoverers_killed(void)
         atomic_store(&seg->flag[READY], 0);
         pid_t pid = segment_fork();
         if (pid == 0) {
-            CHECK_EQ(pf_mutex_lock(&seg->m, &peer, pf_now() + FINDS_OUT), i ? -PF_EOWNERDEAD : 0);
+            CHECK_EQ(segment_lock(pf_now() + FINDS_OUT), i ? -PF_EOWNERDEAD : 0);
             seg->a++;
             atomic_store(&seg->flag[READY], 1);
             pause();
@@ -393,7 +393,7 @@ static void slot_taken_over(void)
 static void work(int rounds)
 {
     for (int i = 0; i < rounds; i++) {
-        int rc = pf_mutex_lock(&seg->m, &peer, pf_now() + 10 * PF_SECOND);
+        int rc = segment_lock(pf_now() + 10 * PF_SECOND);
         CHECK(rc == 0 || rc == -PF_EOWNERDEAD);
         if (rc == -PF_EOWNERDEAD)
             repair();
@@ -452,7 +452,7 @@ static void raw_child_holds(void)
     pid_t pid = raw_fork();
     CHECK(pid >= 0);
     if (pid == 0) {
-        CHECK(pf_peer_refresh(&peer));
+        segment_forked();
         hold();
         pause();
     }
@@ -496,7 +496,7 @@ static pid_t in_namespace(void (*f)(void))
         CHECK(inner >= 0);
         if (inner == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
-            pf_peer_refresh(&peer);
+            CHECK(pf_peer_refresh(&peer));
             f();
             _exit(0);
         }
@@ -523,7 +523,6 @@ static void inner_holds(void)
 {
     if (!WEAK)
         CHECK(pf_pid_namespace() != outer_namespace);
-    pf_peer_init(&peer, &seg->slots, seg_fd, outer_namespace);
     CHECK(peer.foreign);
     hold();
     pause();
@@ -531,7 +530,6 @@ static void inner_holds(void)
 
 static void inner_works(void)
 {
-    pf_peer_init(&peer, &seg->slots, seg_fd, outer_namespace);
     atomic_store(&seg->flag[READY], 1);
     work(20000);
 }

@@ -33,8 +33,17 @@ static void close_books(void)
     munmap(books, sizeof *books);
 }
 
+/* gcc 12's sanitizers do not make their allocators safe in a child of a threaded process, as libc does. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CHILD_MAY_ALLOCATE 0
+#else
+#define CHILD_MAY_ALLOCATE 1
+#endif
+
 static uint64_t size_of(uint32_t who, uint32_t seq)
 {
+    if (who == 1 && !CHILD_MAY_ALLOCATE)
+        return seq % 100;
     uint32_t x = seq * 7 + who;
     return x % 500 == 0 ? 200000 : x % 60 == 0 ? 20000 : x % 100;
 }
@@ -169,7 +178,7 @@ static void fork_in_threads(void)
                 CHECK_EQ(item_put(r, 1, seq, size_of(1, seq), pf_now() + 5 * PF_SECOND), 0);
             }
             struct item it;
-            if (i % 3 == 0 && item_get(r, &it, pf_now() + 5 * PF_SECOND) == 0)
+            if (CHILD_MAY_ALLOCATE && i % 3 == 0 && item_get(r, &it, pf_now() + 5 * PF_SECOND) == 0)
                 note(&it);
             _exit(0);
         }
@@ -420,7 +429,7 @@ static void join(void)
         for (uint32_t i = 0; i < 100; i++)
             CHECK_EQ(item_put(r, 0, k * 100 + i, size_of(0, k * 100 + i), PF_FOREVER), 0);
         int64_t start = pf_now();
-        CHECK_EQ(pf_ring_join(r, start + 20 * PF_SECOND), 0);
+        CHECK_EQ(join_again(r, start + 20 * PF_SECOND), 0);
         CHECK(pf_now() - start < PF_SECOND); /* woken, not found out at a look */
         CHECK_EQ(books->flag[0], (k + 1) * 100);
     }

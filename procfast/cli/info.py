@@ -91,7 +91,9 @@ def _kernel() -> dict[str, str]:
             found[name] = "yes"
     native = sys.modules.get(f"{procfast.__name__}.native._native")
     if native is not None:
-        found |= {name: "yes" if there else "no" for name, there in native.kernel_features().items()}
+        found |= {
+            name: "yes" if there else "no" for name, there in native.kernel_features().items()
+        }
     return found
 
 

@@ -24,10 +24,17 @@ def parser() -> argparse.ArgumentParser:
         usage="%(prog)s [-h] (SCRIPT | -m MODULE) [ARGS ...]",
     )
     made.add_argument(
-        "-m", dest="module", metavar="MODULE", nargs=argparse.REMAINDER, help="a module or package to run"
+        "-m",
+        dest="module",
+        metavar="MODULE",
+        nargs=argparse.REMAINDER,
+        help="a module or package to run",
     )
     made.add_argument(
-        "script", metavar="SCRIPT", nargs=argparse.REMAINDER, help="a file, a folder or a zip file to run"
+        "script",
+        metavar="SCRIPT",
+        nargs=argparse.REMAINDER,
+        help="a file, a folder or a zip file to run",
     )
     return made
 
@@ -88,8 +95,7 @@ def _script(path: str) -> tuple[CodeType, dict[str, Any]]:
             source = file.read()
     except OSError as error:
         print(
-            f"{sys.executable}: can't open file {path!r}: "
-            f"[Errno {error.errno}] {error.strerror}",
+            f"{sys.executable}: can't open file {path!r}: [Errno {error.errno}] {error.strerror}",
             file=sys.stderr,
         )
         sys.exit(2)
@@ -97,7 +103,7 @@ def _script(path: str) -> tuple[CodeType, dict[str, Any]]:
     loader: SourceFileLoader | SourcelessFileLoader
     if path.endswith(".pyc"):
         loader = SourcelessFileLoader("__main__", path)
-        code = loader.get_code("__main__")
+        code = _code(loader, "__main__")
     else:
         loader = SourceFileLoader("__main__", path)
         code = compile(source, path, "exec", dont_inherit=True)
@@ -122,13 +128,17 @@ def _module(name: str) -> tuple[CodeType, dict[str, Any]]:
 
 
 def _from_spec(spec: ModuleSpec) -> tuple[CodeType, dict[str, Any]]:
-    code = spec.loader.get_code(spec.name)
-    if code is None:
-        sys.exit(f"{sys.executable}: No code object available for {spec.name}")
-    return code, {
+    return _code(spec.loader, spec.name), {
         "__file__": spec.origin,
         "__loader__": spec.loader,
         "__package__": spec.parent,
         "__cached__": spec.cached,
         "__spec__": spec,
     }
+
+
+def _code(loader: Any, name: str) -> CodeType:
+    code: CodeType | None = loader.get_code(name)
+    if code is None:
+        sys.exit(f"{sys.executable}: No code object available for {name}")
+    return code

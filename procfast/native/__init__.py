@@ -19,15 +19,15 @@ except ModuleNotFoundError as error:
         "or not built yet): install procfast again with a C compiler at hand and without PROCFAST_PURE"
     ) from None
 
-if _native.VERSION != __version__:
+if __version__ != _native.VERSION:
     raise ImportError(
         f"the native extension {_native.__file__} was built for procfast {_native.VERSION}, but this "
         f"is procfast {__version__}: build it again (pip install --force-reinstall procfast, or in a "
         "source tree: python setup.py build_ext --inplace --force)"
     )
 
-from .context import default_context  # noqa: E402  (only over a working extension)
+from .context import default_context  # only over a working extension
 
-__all__ = list(names := public_names(default_context))  # noqa: PLE0605
+__all__ = list(names := public_names(default_context))
 globals().update(names)
 del names

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from ..context import BackendContext
 from ..context import DefaultContext as _DefaultContext
-from . import _native  # noqa: F401  (no context without the extension)
 from .process import ForkProcess, ForkServerProcess, Process, SpawnProcess
 
 if TYPE_CHECKING:
@@ -23,7 +22,14 @@ class Context(BackendContext):
 
     backend = "native"
     features = frozenset(
-        {"batches", "crash_safe_queues", "exact_qsize", "interrupt", "max_bytes", "no_feeder_thread"}
+        {
+            "batches",
+            "crash_safe_queues",
+            "exact_qsize",
+            "interrupt",
+            "max_bytes",
+            "no_feeder_thread",
+        }
     )
 
     def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Queue:

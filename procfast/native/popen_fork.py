@@ -1,9 +1,7 @@
-"""Start method fork: the child is os.fork()'s, watched and signalled through a pidfd.
+"""Start method fork: the child is os.fork()'s, with the interpreter's own hooks.
 
-A pidfd is the process, not its number: it turns readable at the process's end whatever descriptors its
-own children inherited, and a signal sent through it never reaches a later process with the same pid. It
-saves the two pipes that the standard library makes per process. Where the kernel has no pidfd the pipes
-are made as the standard library does.
+A pidfd of the child and one of the parent take the place of the two pipes that the standard library
+makes per process. Where the kernel has none, the pipes are made.
 """
 
 from __future__ import annotations
@@ -12,22 +10,19 @@ import atexit
 import errno
 import multiprocessing.popen_fork
 import os
-import signal
 from multiprocessing import util
 from multiprocessing.process import BaseProcess
 from typing import NoReturn
 
-from ._native import Child, parent_open
+from . import popen
+from ._native import parent_open
 
 # From Python 3.13 on a child runs the exit functions registered in it, and only these.
 _RUNS_ATEXIT = hasattr(multiprocessing.popen_fork, "atexit")
 
-# The exit code of a child that somebody else reaped, where the kernel does not tell it; as in asyncio.
-UNKNOWN = 255
 
-
-class Popen(multiprocessing.popen_fork.Popen):
-    """A started process, with the methods and attributes of `multiprocessing.popen_fork.Popen`."""
+class Popen(popen.Popen):
+    """A forked process."""
 
     def _launch(self, process_obj: BaseProcess) -> None:
         ours: list[int] = []  # descriptors that the child does not need
@@ -40,16 +35,16 @@ class Popen(multiprocessing.popen_fork.Popen):
                 raise
             theirs, ours = _crossed_pipes()
         try:
-            pid = os.fork()
+            self.pid = os.fork()
         except BaseException:
             util.close_fds(*theirs, *ours)
             raise
-        if pid == 0:
+        if self.pid == 0:
             self._run(process_obj, theirs[0], ours)
         util.close_fds(*theirs)
-        self.pid = pid
-        self._owner = os.getpid()
-        self._watch(ours)
+        if ours:
+            self.finalizer = util.Finalize(self, util.close_fds, ours)
+        self._watch(*ours[:1])
 
     def _run(self, process_obj: BaseProcess, parent: int, unused: list[int]) -> NoReturn:
         """The child's whole life."""
@@ -64,59 +59,6 @@ class Popen(multiprocessing.popen_fork.Popen):
             if _RUNS_ATEXIT:
                 atexit._run_exitfuncs()
             os._exit(code)
-
-    def _watch(self, ours: list[int]) -> None:
-        """Take hold of the child that has just been forked."""
-        try:
-            self._child = Child(self.pid, *ours[:1])
-        except ProcessLookupError:
-            # ended, and reaped by the kernel at once because SIGCHLD is ignored
-            self._child = None
-            util.close_fds(*ours)
-            self.returncode = UNKNOWN
-            self.sentinel, write = os.pipe()
-            os.close(write)
-            ours = [-1, self.sentinel]
-        except OSError:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            util.close_fds(*ours)
-            raise
-        else:
-            self.sentinel = self._child.fileno()
-        if ours:
-            self.finalizer = util.Finalize(self, util.close_fds, ours[1:])
-
-    def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """The exit code, or None while the process runs; flag 0 waits for its end."""
-        return self.wait(0.0 if flag == os.WNOHANG else None)
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Wait at most `timeout` seconds (None: for ever) for the end; the exit code, or None."""
-        if self.returncode is None:
-            try:
-                self.returncode = self._child.wait(timeout)
-            except ChildProcessError:
-                # somebody else has reaped it, or asks in a process whose child it is not
-                if os.getpid() == self._owner:
-                    self.returncode = UNKNOWN
-        return self.returncode
-
-    def _send_signal(self, sig: int) -> None:
-        if self.returncode is None:
-            try:
-                self._child.signal(sig)
-            except ProcessLookupError:
-                pass  # it has ended: nobody is there to be signalled
-            except OSError:
-                if self.wait(timeout=0.1) is None:
-                    raise
-
-    def close(self) -> None:
-        """Close the descriptors: `sentinel` is none of this process's any more."""
-        if self._child is not None:
-            self._child.close()
-        super().close()
 
 
 def _crossed_pipes() -> tuple[list[int], list[int]]:

@@ -1,7 +1,7 @@
 """The process classes of the native backend.
 
-Under fork a process is watched through a pidfd (popen_fork.py). spawn and forkserver start through the
-standard library's launchers.
+They differ from the standard library's in how a process is started and watched (popen_fork.py,
+popen_spawn.py). Under forkserver it is the child of the server, and both are the standard library's.
 """
 
 from __future__ import annotations
@@ -45,7 +45,13 @@ class ForkProcess(InterruptibleProcess, multiprocessing.context.ForkProcess):
 
 
 class SpawnProcess(InterruptibleProcess, multiprocessing.context.SpawnProcess):
-    """A process in a fresh interpreter."""
+    """A process in a fresh interpreter, watched in the same way as a forked one."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        from .popen_spawn import Popen
+
+        return Popen(process_obj)
 
 
 class ForkServerProcess(InterruptibleProcess, multiprocessing.context.ForkServerProcess):

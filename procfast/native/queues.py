@@ -30,8 +30,9 @@ class End:
     every later put and get a little slower.
     """
 
-    def __init__(self, queue: _native.RingBase, readable: bool) -> None:
-        self._queue = queue
+    def __init__(self, ring: _native.Ring, readable: bool) -> None:
+        self._queue = _native.RingQueue()  # not the queue itself: the two would keep each other alive
+        self._queue._open(ring)
         self.readable = readable
         self.writable = not readable
         self.closed = False
@@ -55,7 +56,7 @@ class End:
     def recv(self) -> Any:
         """The next item, waiting for one."""
         self._check(self.readable, "write")
-        return self._queue._take()
+        return self._queue.get()
 
     def recv_bytes(self, maxlength: int | None = None) -> bytes:
         """The next item as its pickle. OSError where it is longer than maxlength bytes: it is gone then, as
@@ -76,7 +77,7 @@ class End:
     def send(self, obj: Any) -> None:
         """Puts obj, waiting for room as put() does."""
         self._check(self.writable, "read")
-        self._queue._give(obj)
+        self._queue.put(obj)
 
     def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
         """Puts the object that these bytes are the pickle of."""
@@ -97,6 +98,7 @@ class End:
     def close(self) -> None:
         """This process does not use this end any more. Twice is harmless."""
         self.closed = True
+        self._queue._shut(True)
 
     def __enter__(self) -> End:
         return self
@@ -105,7 +107,8 @@ class End:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {type(self._queue).__name__}, {'read' if self.readable else 'writ'}able>"
+        state = "closed" if self.closed else "readable" if self.readable else "writable"
+        return f"<end of a queue, {state}>"
 
 
 def _limit(max_bytes: int | None) -> int:
@@ -123,8 +126,8 @@ class _OnRing:
 
     def _start(self, ring: _native.Ring) -> None:
         self._open(ring)
-        self._reader = End(self, True)
-        self._writer = End(self, False)
+        self._reader = End(ring, True)
+        self._writer = End(ring, False)
         self._opid = os.getpid()
 
     def __getstate__(self) -> tuple:
@@ -212,12 +215,6 @@ class Queue(_OnRing, _native.RingQueue, queues.Queue):
         self.close()
         self.join_thread()
 
-    def _give(self, obj: Any) -> None:
-        self.put(obj)
-
-    def _take(self) -> Any:
-        return self.get()
-
 
 class JoinableQueue(Queue, queues.JoinableQueue):
     """A Queue that counts the items not done yet."""
@@ -255,11 +252,5 @@ class SimpleQueue(_OnRing, _native.RingSimpleQueue, queues.SimpleQueue):
         """What `multiprocessing.pool.Pool` takes before it empties its task queue at its end, and keeps.
         Reading needs no lock here, so it guards nothing."""
         return threading.Lock()
-
-    def _give(self, obj: Any) -> None:
-        self.put(obj)
-
-    def _take(self) -> Any:
-        return self.get()
 
     __class_getitem__ = classmethod(types.GenericAlias)

@@ -7,6 +7,6 @@
 from ..context import public_names
 from .context import default_context
 
-__all__ = list(names := public_names(default_context))  # noqa: PLE0605
+__all__ = list(names := public_names(default_context))
 globals().update(names)
 del names

@@ -31,7 +31,7 @@ struct pf_mutex {
 /* 0 or -EBUSY (held, or its owner died: pf_mutex_lock will tell). Never sleeps nor asks the kernel. */
 PF_API int pf_mutex_trylock(struct pf_mutex *m, struct pf_peer *self);
 
-/* 0, -PF_EOWNERDEAD (held as well), -ETIMEDOUT, -EINTR. */
+/* 0, -PF_EOWNERDEAD (held as well), -ETIMEDOUT; -EINTR after a signal handler, and after each fruitless look. */
 PF_API int pf_mutex_lock(struct pf_mutex *m, struct pf_peer *self, int64_t deadline);
 
 /* By the thread that took it. */

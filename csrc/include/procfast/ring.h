@@ -17,6 +17,8 @@
  *
  * Blocking: put waits for room only with a maxsize, get for a message; both for a lock held by a live
  * process that is stopped inside (never robbed), and never past the deadline.
+ * -EINTR: a signal handler ran, or a second went by: so that a signal which came just before the sleep is
+ * seen after. Call again with the same deadline.
  * Fork: handles stay usable in the child. Threads: a handle may be used by many threads.
  * Owner death: a producer killed before its commit leaves nothing; a consumer has either taken its
  * message or not. Recovery reads committed state and repairs nothing but the blocks of the dead. */

@@ -112,10 +112,11 @@ cdef object dump(object obj, list pieces, list buffers):
     sink.pieces = pieces
     sink.buffers = buffers
     pickler.dump(obj)  # one that failed is not used again
-    pickler.clear_memo()
     sink.pieces = None
     sink.buffers = None
-    if len(_spare) < 8:
+    # A pickler's memo never shrinks, and clearing it takes as long as it is large.
+    if len(_spare) < 8 and len(pieces) == 1 and PyBytes_GET_SIZE(pieces[0]) < 65536:
+        pickler.clear_memo()
         _spare.append((pickler, sink))
 
 

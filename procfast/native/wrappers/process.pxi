@@ -1,7 +1,9 @@
 # Child: one child process. parent_open: a descriptor by which children see this process end.
 
 cimport cython
-from libc.errno cimport EAGAIN, EINTR, ENOSYS, ESRCH
+import os as _os
+
+from libc.errno cimport EAGAIN, ECHILD, EINTR, ENOSYS, ESRCH
 from posix.unistd cimport close, usleep
 
 
@@ -9,33 +11,43 @@ cdef class Child:
     """One child of this process: wait for its end, signal it (csrc/include/procfast/child.h).
 
     Child(pid, pipe=-1): `pipe` is the read end of a pipe whose write end only the child keeps, for
-    platforms without a descriptor for processes; it becomes the object's where that succeeds.
-    OSError where the child can't be watched; ProcessLookupError: it has ended and is reaped already.
+    platforms without a descriptor for processes; it stays the caller's, who keeps it open.
+    OSError where the child can't be watched.
     """
 
     cdef pf_child c
     cdef object code
+    cdef bint gone  # it had ended and was reaped before it could be watched (SIGCHLD is ignored)
+    cdef bint lent  # the descriptor is the caller's
 
     def __cinit__(self, int pid, int pipe=-1):
         self.c.fd = -1
         cdef int rc = pf_child_open(&self.c, pid)
-        if rc != -ENOSYS or pipe < 0:
-            check(rc)
-        if self.c.fd < 0:
+        if rc == -ESRCH:
+            self.gone = True
+            self.c.fd, write = _os.pipe()
+            close(write)  # so it is readable from now on, as the descriptor of an ended child is
+        elif rc == -ENOSYS and pipe >= 0:
+            self.lent = True
             self.c.fd = pipe
-        elif pipe >= 0:
-            close(pipe)
+        else:
+            check(rc)
 
     def __dealloc__(self):
+        self.drop()
+
+    cdef void drop(self) noexcept:
+        if self.lent:
+            self.c.fd = -1
         pf_child_close(&self.c)
 
     def fileno(self):
-        """The descriptor that is readable once the child has ended; the object's own. -1 when closed."""
+        """The descriptor that is readable once the child has ended; -1 after close()."""
         return self.c.fd
 
     def close(self):
-        """Close the descriptor. Neither waits nor reaps."""
-        pf_child_close(&self.c)
+        """Close the descriptor, unless it is the caller's. Neither waits nor reaps."""
+        self.drop()
 
     def wait(self, timeout=None):
         """Wait at most `timeout` seconds (None: for ever) for the end, and reap the child.
@@ -46,7 +58,7 @@ cdef class Child:
         """
         cdef int64_t deadline = deadline_of(True, timeout)
         cdef int rc
-        if deadline == PF_NOWAIT:
+        if deadline == PF_NOWAIT or self.gone:
             return self._reap()
         while self.code is None:
             with nogil:
@@ -65,7 +77,9 @@ cdef class Child:
         cdef int code = 0
         cdef int rc = 0
         with cython.critical_section(self):
-            if self.code is None:
+            if self.gone:
+                rc = -ECHILD
+            elif self.code is None:
                 rc = pf_child_reap(&self.c, &code)
                 if rc == 0:
                     self.code = code
@@ -77,7 +91,7 @@ cdef class Child:
         """Send a signal to this very process. ProcessLookupError: it has ended."""
         cdef int rc = -ESRCH
         with cython.critical_section(self):
-            if self.code is None:
+            if self.code is None and not self.gone:
                 rc = pf_child_signal(&self.c, signum)
         check(rc)
 

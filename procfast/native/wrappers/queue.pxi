@@ -213,15 +213,22 @@ cdef class RingBase:
             self._refuse()
         return 0
 
+    cdef int opened(self) except -1:
+        """The same where use after close is allowed."""
+        if self.ring is None:
+            self._refuse()
+        return 0
+
     cdef object take(self, object block, object timeout):
         cdef pf_box box
+        cdef Ring ring = self.ring  # close() in another thread drops it
         if self.deferred:
             error, item = self.deferred.pop(0)
             if error is not None:
                 raise error
             return item
-        pull(self.ring, &box, block, timeout)
-        return open_box(self.ring, &box)
+        pull(ring, &box, block, timeout)
+        return open_box(ring, &box)
 
     def _send_pickled(self, data):
         """Puts the object that these bytes are the pickle of."""
@@ -243,13 +250,14 @@ cdef class RingBase:
         """The next object as its pickle."""
         cdef pf_box box
         self.usable()
-        pull(self.ring, &box, True, None)
+        cdef Ring ring = self.ring
+        pull(ring, &box, True, None)
         if box.len > 0 and box.data[0] == b"P":
             try:
                 return PyBytes_FromStringAndSize(box.data + 1, <Py_ssize_t>(box.len - 1))
             finally:
                 pf_box_clear(&box)
-        return bytes(_ForkingPickler.dumps(open_box(self.ring, &box)))
+        return bytes(_ForkingPickler.dumps(open_box(ring, &box)))
 
 
 cdef class RingQueue(RingBase):
@@ -290,7 +298,8 @@ cdef class RingQueue(RingBase):
         return self.take(False, None)
 
     def put_many(self, items, block=True, timeout=None):
-        """Put all items of an iterable, in order, taking the lock and waking consumers once per batch.
+        """Put all items of an iterable, in order. A list, tuple or range goes in batches, which take the lock and
+        wake consumers once; of any other iterable each item is there before the next is asked for.
 
         The timeout (seconds) is over the whole call; when it ends, or at once with block=False and a full
         queue, raises queue.Full with the number of items that were put as its argument. An item that can't
@@ -298,44 +307,37 @@ cdef class RingQueue(RingBase):
         """
         cdef Flat f
         cdef uint64_t offsets[257]
-        cdef unsigned n = 0, sent
-        cdef int rc
+        cdef unsigned n = 0, batch = 1
         cdef size_t start
         cdef int64_t deadline
+        cdef bint flat
         cdef object total = 0
         self.usable()
         self.used = True
         deadline = deadline_of(block, timeout)
+        if isinstance(items, (list, tuple, range)):
+            batch = 256
         flat_init(&f)
         try:
-            iterator = iter(items)
-            while True:
-                failed = None
+            for obj in items:
+                start = f.len
                 try:
-                    obj = next(iterator, flat_end)
-                    if obj is not flat_end:
-                        start = f.len
-                        if not encode_flat(obj, &f):
-                            if n > 0:
-                                total += self.flush(&f, offsets, n, deadline, total)
-                                n = 0
-                            self.send_until(obj, deadline, total)
-                            total += 1
-                            continue
-                        offsets[n] = start
-                        n += 1
-                        offsets[n] = f.len
-                except _Full:
+                    flat = encode_flat(obj, &f)
+                except BaseException:
+                    f.len = start
+                    self.flush(&f, offsets, n, deadline, total)
                     raise
-                except BaseException as error:
-                    failed = error
-                if n > 0 and (failed is not None or obj is flat_end or n == 256 or f.len > 65536):
+                if flat:
+                    offsets[n] = start
+                    n += 1
+                    offsets[n] = f.len
+                if n >= batch or f.len > 65536 or not flat:
                     total += self.flush(&f, offsets, n, deadline, total)
                     n = 0
-                if failed is not None:
-                    raise failed
-                if obj is flat_end:
-                    return total
+                if not flat:
+                    self.send_until(obj, deadline, total)
+                    total += 1
+            return total + self.flush(&f, offsets, n, deadline, total)
         finally:
             flat_free(&f)
 
@@ -437,6 +439,7 @@ cdef class RingQueue(RingBase):
 
     def qsize(self):
         """Items inside, exact at the instant of the call, on every platform."""
+        self.opened()
         return pf_ring_size(self.ring.r) + (len(self.deferred) if self.deferred else 0)
 
     def empty(self):
@@ -444,10 +447,12 @@ cdef class RingQueue(RingBase):
         closed it."""
         if self._closed and self.used:
             raise OSError("handle is closed")
+        self.opened()
         return not self.deferred and pf_ring_size(self.ring.r) == 0
 
     def full(self):
         """Had the queue maxsize items at the instant of the call?"""
+        self.opened()
         cdef uint64_t most = pf_ring_maxsize(self.ring.r)
         return most != 0 and pf_ring_size(self.ring.r) >= most
 

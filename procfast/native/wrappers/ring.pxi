@@ -2,6 +2,7 @@
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.string cimport memcpy
+cimport cython
 
 cdef extern from "<sys/mman.h>" nogil:
     int munmap(void *addr, size_t size)
@@ -117,6 +118,7 @@ cdef void *first_loan = NULL
 cdef uint64_t lent_bytes = 0
 
 
+@cython.no_gc  # its ring refers to nothing; and a cleared loan could not give its block back
 cdef class Loan:
     """A block of a ring's memory that an object received by get() lives on, writable.
 

@@ -1,0 +1,170 @@
+/* What the ring does by itself: the floor that Python's queues are compared with. Prints a Markdown table.
+ *
+ * Median of ROUNDS interleaved rounds; "copied" counts the bytes once, though they are written and read. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "procfast/clock.h"
+#include "procfast/ring.h"
+
+#define ROUNDS 9
+#define BATCH 64
+
+static struct pf_ring *r, *back;
+static char *bytes;
+
+static void must(bool ok, const char *what)
+{
+    if (!ok) {
+        fprintf(stderr, "bench_ring: %s failed\n", what);
+        exit(1);
+    }
+}
+
+/* Big ones travel in a block, as Python's buffers do. */
+static void put(struct pf_ring *to, size_t len)
+{
+    struct pf_iov iov = {bytes, len};
+    struct pf_loan loan;
+    if (len <= PF_INLINE_MAX) {
+        must(pf_ring_put(to, &iov, 1, NULL, 0, PF_FOREVER) == 0, "put");
+        return;
+    }
+    must(pf_ring_block(to, len, &loan) == 0, "block");
+    memcpy(loan.base, bytes, len);
+    must(pf_ring_put(to, NULL, 0, &loan, 1, PF_FOREVER) == 0, "put");
+}
+
+static void get(struct pf_ring *from)
+{
+    struct pf_box box = {0};
+    must(pf_ring_get(from, &box, PF_FOREVER) >= 0, "get");
+    for (uint32_t i = 0; i < box.nloans; i++) {
+        memcpy(bytes, box.loans[i].base, box.loans[i].len);
+        pf_ring_return(from, &box.loans[i]);
+    }
+    pf_box_clear(&box);
+}
+
+static void alone(size_t len, int n)
+{
+    for (int i = 0; i < n; i++) {
+        put(r, len);
+        get(r);
+    }
+}
+
+static void alone_batched(size_t len, int n)
+{
+    uint64_t off[BATCH + 1];
+    static struct pf_box boxes[BATCH];
+    for (int i = 0; i <= BATCH; i++)
+        off[i] = (uint64_t)i * len;
+    for (int done = 0; done < n; done += BATCH) {
+        must(pf_ring_put_many(r, bytes, off, BATCH, PF_FOREVER) == BATCH, "put_many");
+        for (int got = 0; got < BATCH;) {
+            int k = pf_ring_get_many(r, boxes, BATCH, PF_FOREVER, NULL);
+            must(k > 0, "get_many");
+            got += k;
+            while (k > 0)
+                pf_box_clear(&boxes[--k]);
+        }
+    }
+}
+
+static void across(size_t len, int n, int producers)
+{
+    pid_t pid[4];
+    for (int p = 0; p < producers; p++) {
+        pid[p] = fork();
+        if (pid[p] == 0) {
+            for (int i = 0; i < n / producers; i++)
+                put(r, len);
+            _exit(0);
+        }
+    }
+    for (int i = 0; i < n / producers * producers; i++)
+        get(r);
+    for (int p = 0; p < producers; p++)
+        waitpid(pid[p], NULL, 0);
+}
+
+static void one_to_one(size_t len, int n)
+{
+    across(len, n, 1);
+}
+
+static void four_to_one(size_t len, int n)
+{
+    across(len, n, 4);
+}
+
+static void there_and_back(size_t len, int n)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (int i = 0; i < n; i++) {
+            get(r);
+            put(back, len);
+        }
+        _exit(0);
+    }
+    for (int i = 0; i < n; i++) {
+        put(r, len);
+        get(back);
+    }
+    waitpid(pid, NULL, 0);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+int main(void)
+{
+    static const struct {
+        const char *name;
+        void (*run)(size_t len, int n);
+        size_t len;
+        int n;
+    } rows[] = {
+        {"put and get, one process, 8 bytes", alone, 8, 300000},
+        {"the same in batches of 64", alone_batched, 8, 1 << 19},
+        {"put and get, one process, 4 KiB", alone, 4096, 100000},
+        {"one producer to one consumer, 8 bytes", one_to_one, 8, 300000},
+        {"four producers to one consumer, 8 bytes", four_to_one, 8, 300000},
+        {"one to one, 16 KiB", one_to_one, 16384, 30000},
+        {"one to one, 64 KiB", one_to_one, 65536, 10000},
+        {"one to one, 1 MiB", one_to_one, 1 << 20, 600},
+        {"there and back, 8 bytes", there_and_back, 8, 20000},
+    };
+    enum { ROWS = sizeof rows / sizeof *rows };
+    static double ns[ROWS][ROUNDS];
+    bytes = malloc(1 << 20);
+    must(bytes != NULL, "malloc");
+    memset(bytes, 'x', 1 << 20);
+    must(pf_ring_create(&r, 0, 0) == 0 && pf_ring_create(&back, 0, 0) == 0, "create");
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < ROWS; i++) {
+            int64_t start = pf_now();
+            rows[i].run(rows[i].len, rows[i].n);
+            ns[i][round] = (double)(pf_now() - start) / rows[i].n;
+        }
+    }
+    printf("| ring | ns a message | messages/s | copied, MB/s |\n|---|---|---|---|\n");
+    for (int i = 0; i < ROWS; i++) {
+        qsort(ns[i], ROUNDS, sizeof **ns, by_value);
+        double m = ns[i][ROUNDS / 2];
+        printf("| %s | %.0f | %.0f | %.0f |\n", rows[i].name, m, 1e9 / m, (double)rows[i].len * 1e3 / m);
+    }
+    pf_ring_close(r);
+    pf_ring_close(back);
+    return 0;
+}
