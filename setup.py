@@ -17,7 +17,6 @@ import sys
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import BaseError
 
 
 def switch(name: str) -> bool:
@@ -86,7 +85,7 @@ class BuildExt(build_ext):
             for ext, in_c in zip(self.extensions, translated, strict=True):
                 ext.sources = in_c.sources
             super().build_extensions()
-        except (BaseError, ImportError, OSError) as error:
+        except Exception as error:
             raise SystemExit(
                 f"procfast: the native extension could not be built: {error}\n"
                 "It needs a C11 compiler (cc) and Python's header files: on Debian or Ubuntu\n"

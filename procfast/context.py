@@ -100,6 +100,8 @@ def public_names(context: BaseContext) -> dict[str, Any]:
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # the import system looks for __path__ before there is a backend
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     chosen, _ = _backend.choose()
     name = {"_default_context": "default_context", "_concrete_contexts": "contexts"}.get(name, name)
     try:

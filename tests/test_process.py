@@ -176,7 +176,9 @@ def test_active_children_takes_off_the_dead(ctx):
     p = ctx.Process(target=workers.nothing)
     p.start()
     multiprocessing.connection.wait([p.sentinel], 20)
-    multiprocessing.active_children()
+    end = time.monotonic() + SLACK  # the standard launchers' sentinel is a moment ahead of the end
+    while p in multiprocessing.active_children():
+        assert time.monotonic() < end
     assert p.exitcode == 0
 
 
@@ -458,7 +460,10 @@ def test_sentinel_in_wait(ctx):
     for p in procs:
         p.kill()
         p.join()
-    assert set(multiprocessing.connection.wait(sentinels, 0)) == set(sentinels)
+    for (
+        sentinel
+    ) in sentinels:  # readable for good; the fork server may close its end a little later
+        assert multiprocessing.connection.wait([sentinel], SLACK) == [sentinel]
 
 
 def test_sentinel_beside_a_connection(ctx):

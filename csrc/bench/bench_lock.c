@@ -102,7 +102,11 @@ static double takeover(struct pf_mutex *m, struct pf_peer *peer)
         kill(holder, SIGKILL);
         _exit(0);
     }
-    int rc = pf_mutex_lock(m, peer, pf_deadline(5 * PF_SECOND));
+    int64_t deadline = pf_deadline(5 * PF_SECOND);
+    int rc;
+    do
+        rc = pf_mutex_lock(m, peer, deadline);
+    while (rc == -EINTR);
     int64_t got = pf_now();
     killed = *(volatile int64_t *)(void *)&sh->slots.ident[PF_SLOTS - 1];
     if (rc != -PF_EOWNERDEAD) {

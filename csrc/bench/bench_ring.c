@@ -43,7 +43,11 @@ static void put(struct pf_ring *to, size_t len)
 static void get(struct pf_ring *from)
 {
     struct pf_box box = {0};
-    must(pf_ring_get(from, &box, PF_FOREVER) >= 0, "get");
+    int rc;
+    do
+        rc = pf_ring_get(from, &box, PF_FOREVER);
+    while (rc == -EINTR);
+    must(rc >= 0, "get");
     for (uint32_t i = 0; i < box.nloans; i++) {
         memcpy(bytes, box.loans[i].base, box.loans[i].len);
         pf_ring_return(from, &box.loans[i]);

@@ -30,10 +30,11 @@ uint64_t pf__pid_namespace(void);
 int pf__wipe_on_fork(void *page, size_t size);
 int pf__cpu(void); /* the CPU this thread runs on; -ENOSYS */
 
-/* peer.c: -EBUSY the slot belongs to a live process */
+/* peer.c: a new tenancy of the slot, or -EBUSY: it belongs to a live process. From one instant to the next the
+ * old tenancy is over and the new one goes on: a process that is stopped in between is in nobody's way. */
 int pf__token_take(int fd, struct pf_slots *slots, uint32_t slot, void **token);
-int pf__token_alive(int fd, struct pf_slots *slots, uint32_t slot);
-void pf__token_drop(struct pf_slots *slots, uint32_t slot, void *token);
+int pf__token_alive(int fd, struct pf_slots *slots, uint32_t tenancy);
+void pf__token_drop(struct pf_slots *slots, uint32_t tenancy, void *token);
 
 /* shm.c */
 int pf__shm_create(uint64_t size);

@@ -27,11 +27,9 @@ bool pf_peer_refresh(struct pf_peer *p)
     return true;
 }
 
-#define TAKEN_MASK (PF_TENANCIES / PF_SLOTS - 1)
-
 int pf_peer_slot(struct pf_peer *p)
 {
-    uint32_t tenancy = pf__load(&p->slot);
+    uint32_t tenancy = pf__load(&p->slot), none = PF_NO_SLOT;
     if (tenancy != PF_NO_SLOT)
         return (int)tenancy;
     for (uint32_t slot = 0; slot < PF_SLOTS; slot++) {
@@ -42,15 +40,11 @@ int pf_peer_slot(struct pf_peer *p)
         if (rc < 0)
             return rc;
         PF_POINT("peer.slot.taken");
-        uint32_t taken = (pf__peek(&p->slots->taken[slot]) + 1) & TAKEN_MASK, none = PF_NO_SLOT;
-        pf__store(&p->slots->taken[slot], taken);
-        PF_POINT("peer.slot.counted");
-        tenancy = taken * PF_SLOTS + slot;
-        if (atomic_compare_exchange_strong(&p->slot, &none, tenancy)) {
+        if (atomic_compare_exchange_strong(&p->slot, &none, (uint32_t)rc)) {
             p->token = token;
-            return (int)tenancy;
+            return rc;
         }
-        pf__token_drop(p->slots, slot, token); /* another thread was faster */
+        pf__token_drop(p->slots, (uint32_t)rc, token); /* another thread was faster */
         return (int)none;
     }
     return -ENOSPC;
@@ -62,10 +56,7 @@ int pf_peer_alive(struct pf_peer *p, uint32_t tenancy)
         return -EINVAL;
     if (tenancy == pf__load(&p->slot))
         return 1;
-    /* Counted only with the token in hand: a free token after the count was seen means that it is over. */
-    if (pf__load(&p->slots->taken[tenancy % PF_SLOTS]) != tenancy / PF_SLOTS)
-        return 0;
-    return pf__token_alive(p->fd, p->slots, tenancy % PF_SLOTS);
+    return pf__token_alive(p->fd, p->slots, tenancy);
 }
 
 void pf_peer_drop(struct pf_peer *p)
@@ -74,6 +65,6 @@ void pf_peer_drop(struct pf_peer *p)
     if (tenancy == PF_NO_SLOT || p->epoch != pf_epoch())
         return;
     pf__store(&p->slot, PF_NO_SLOT);
-    pf__token_drop(p->slots, tenancy % PF_SLOTS, p->token);
+    pf__token_drop(p->slots, tenancy, p->token);
     p->token = NULL;
 }

@@ -29,6 +29,7 @@
 #define ZONE_MAX TIB        /* its size: a position fits 41 bits */
 #define BLOCKS_AT (2 * TIB) /* file offset of the block zone */
 #define BLOCKS_MAX (64 * TIB)
+#define ZONE_MIN (64 * KIB) /* where files may not be larger */
 #define NEAR (8 * MIB)      /* mapped from the start, by everybody */
 #define SOFT (1 * MIB)      /* where a writer goes back to the front if it can: fits a second-level cache */
 #define KEEP (16 * MIB)     /* touched ring memory that is not given back */
@@ -1177,7 +1178,7 @@ int pf_ring_create(struct pf_ring **out, uint64_t maxsize, uint64_t max_bytes)
     uint64_t zone = ZONE_MAX, blocks_max = BLOCKS_MAX;
     int fd = pf_shm_create(BLOCKS_AT + blocks_max);
     /* A limit on file sizes, or a platform whose segments are not sparse: a smaller file, without blocks. */
-    for (uint64_t size = ZONE_MAX; (fd == -EFBIG || fd == -EINVAL || fd == -ENOMEM) && size >= NEAR; size /= 2) {
+    for (uint64_t size = ZONE_MAX; (fd == -EFBIG || fd == -EINVAL || fd == -ENOMEM) && size >= ZONE_MIN; size /= 2) {
         zone = size;
         blocks_max = 0;
         fd = pf_shm_create(ZONE + zone);
@@ -1227,7 +1228,7 @@ int pf_ring_attach(struct pf_ring **out, int fd, struct pf_bell bell)
     off_t size = lseek(fd, 0, SEEK_END);
     if (size < 0)
         return -errno;
-    if ((uint64_t)size < ZONE + NEAR)
+    if ((uint64_t)size < ZONE + ZONE_MIN)
         return -PF_ECORRUPT;
     int rc = open_handle(&r, fd, bell);
     if (rc < 0)
@@ -1237,7 +1238,7 @@ int pf_ring_attach(struct pf_ring **out, int fd, struct pf_bell bell)
         rc = -PF_ECORRUPT;
     else if (h->layout != LAYOUT || h->header_size != sizeof *h)
         rc = -PF_EVERSION;
-    else if (h->zone < NEAR || h->zone > ZONE_MAX || ZONE + h->zone > (uint64_t)size ||
+    else if (h->zone < ZONE_MIN || h->zone > ZONE_MAX || ZONE + h->zone > (uint64_t)size ||
              h->blocks_max > BLOCKS_MAX || (h->blocks_max && BLOCKS_AT + h->blocks_max > (uint64_t)size))
         rc = -PF_ECORRUPT;
     if (rc < 0) {

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, binding=False, auto_pickle=False
-# cython: embedsignature=True, embedsignature.format=python
+# cython: embedsignature=True, embedsignature.format=clinic
 """The one extension: csrc/ behind thin wrappers. This file is its table of contents."""
 
 cdef extern from *:

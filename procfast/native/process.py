@@ -1,7 +1,7 @@
 """The process classes of the native backend.
 
 They differ from the standard library's in how a process is started and watched (popen_fork.py,
-popen_spawn.py). Under forkserver it is the child of the server, and both are the standard library's.
+popen_spawn.py, popen_forkserver.py).
 """
 
 from __future__ import annotations
@@ -55,4 +55,13 @@ class SpawnProcess(InterruptibleProcess, multiprocessing.context.SpawnProcess):
 
 
 class ForkServerProcess(InterruptibleProcess, multiprocessing.context.ForkServerProcess):
-    """A process forked by the server process."""
+    """A process forked by the server process.
+
+    It is the server's child: when the server is killed, its exit code is reported as 255.
+    """
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        from .popen_forkserver import Popen
+
+        return Popen(process_obj)

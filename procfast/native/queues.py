@@ -31,7 +31,9 @@ class End:
     """
 
     def __init__(self, ring: _native.Ring, readable: bool) -> None:
-        self._queue = _native.RingQueue()  # not the queue itself: the two would keep each other alive
+        self._queue = (
+            _native.RingQueue()
+        )  # not the queue itself: the two would keep each other alive
         self._queue._open(ring)
         self.readable = readable
         self.writable = not readable
@@ -177,11 +179,12 @@ class Queue(_OnRing, _native.RingQueue, queues.Queue):
         super().__init_subclass__(**kwargs)
         if any(name in vars(cls) for name in _HOOKS):
             cls._classic = True
-            cls._closed = False  # a plain attribute again
-            base = queues.JoinableQueue if issubclass(cls, queues.JoinableQueue) else queues.Queue
-            for name in _METHODS:
-                if name not in vars(cls) and hasattr(base, name):
-                    setattr(cls, name, getattr(base, name))
+            base: Any = queues.JoinableQueue if "task_done" in dir(cls) else queues.Queue
+            standard = {name: getattr(base, name) for name in _METHODS if hasattr(base, name)}
+            standard["_closed"] = False  # a plain attribute again
+            for name, value in standard.items():
+                if name not in vars(cls):
+                    setattr(cls, name, value)
 
     def __init__(self, maxsize: int = 0, *, ctx: Any, max_bytes: int | None = None) -> None:
         if self._classic:
@@ -253,4 +256,4 @@ class SimpleQueue(_OnRing, _native.RingSimpleQueue, queues.SimpleQueue):
         Reading needs no lock here, so it guards nothing."""
         return threading.Lock()
 
-    __class_getitem__ = classmethod(types.GenericAlias)
+    __class_getitem__: Any = classmethod(types.GenericAlias)

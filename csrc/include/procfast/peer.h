@@ -1,7 +1,7 @@
 /* Processes that share a segment, and the token by which the others learn that one is gone.
  *
  * A process that needs an identity of its own in a segment (it holds blocks, or the kernel can't tell of
- * its locks) takes a slot. On Linux the proof of life is a write lock on the slot's byte of the memfd
+ * its locks) takes a slot. On Linux the proof of life is a write lock on the tenancy's byte of the memfd
  * (F_OFD_SETLK, fcntl(2)) that belongs to an open file description of its own, kept alive by nothing but
  * a mapping that is not inherited by fork (MADV_DONTFORK). So the lock lives exactly as long as the
  * address space: it ends with SIGKILL, exit and exec, not with close(2) of every descriptor, not with
@@ -20,12 +20,12 @@
 
 #define PF_SLOTS 512
 #define PF_NO_SLOT UINT32_MAX
-#define PF_TENANCIES (UINT32_C(1) << 28) /* all tenancies are below */
+#define PF_TENANCIES (UINT32_C(1) << 28) /* slot + PF_SLOTS * how often it was taken, modulo this */
 
 /* In the segment; zeroed memory is a valid empty table. */
 struct pf_slots {
-    _Atomic uint64_t ident[PF_SLOTS]; /* pid, and where the token is weak its start time: diagnosis or proof */
-    _Atomic uint32_t taken[PF_SLOTS]; /* how often; written by who holds the token */
+    _Atomic uint64_t ident[PF_SLOTS]; /* pid, for diagnosis; where the token is weak the proof itself */
+    _Atomic uint32_t taken[PF_SLOTS]; /* how often, where ident has no room for it */
 };
 
 /* Process-local. One per segment and process; its threads may share it. */

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import multiprocessing.queues
 import os
+from typing import Any
 
 import procfast
 from procfast.cli.compare import workloads
@@ -29,7 +30,8 @@ def run(key: str, backend: str, quick: bool) -> workloads.Sample:
     usable = cpus()
     place = {"free": usable, "one": usable[:1], "apart": [usable[0], usable[-1]]}[case.place]
     sample = case.run(ctx, workloads.Plan(quick, place))
-    own = type(ctx.Queue()).put is not multiprocessing.queues.Queue.put
+    put: Any = type(ctx.Queue()).put
+    own = put is not multiprocessing.queues.Queue.put
     workloads.expect(own == (backend != "stdlib"), f"this is not the queue of {backend}")
     return sample
 

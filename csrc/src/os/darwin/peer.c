@@ -12,57 +12,64 @@
 #include <sys/proc_info.h>
 #include <unistd.h>
 
-#define PF__PID(ident) ((pid_t)((ident) & UINT32_MAX))
+/* One word, so that all of it changes at once: the pid (20 bits; the system's largest is 99999), the start
+ * time in microseconds (25 bits: it comes round every 33 s, to the microsecond), how often the slot was
+ * taken. */
+#define WHO_MASK ((UINT64_C(1) << 45) - 1)
+#define PID(ident) ((pid_t)((ident) & 0xfffff))
+#define COUNT(ident) ((uint32_t)((ident) >> 45))
 
-/* pid below, start time in microseconds above, cut to 32 bits (it comes round once in 71 minutes, to
- * the microsecond). 0: there is no such process. UINT64_MAX: the kernel will not tell. */
-static uint64_t pf__ident(pid_t pid)
+/* pid and start time of a running process. 0: there is none. UINT64_MAX: the kernel will not tell. */
+static uint64_t who(pid_t pid)
 {
     struct proc_bsdinfo info;
     errno = 0;
     if (proc_pidinfo(pid, PROC_PIDTBSDINFO, 0, &info, sizeof info) != (int)sizeof info)
         return errno == ESRCH ? 0 : UINT64_MAX; /* zombies are ESRCH too */
     uint64_t us = info.pbi_start_tvsec * 1000000 + info.pbi_start_tvusec;
-    return us << 32 | (uint32_t)pid;
+    return (us << 20 | (uint32_t)pid) & WHO_MASK;
 }
 
-static int pf__ident_alive(uint64_t ident)
+static int ident_alive(uint64_t ident)
 {
-    if (ident == 0)
+    if (PID(ident) == 0)
         return 0;
-    uint64_t now = pf__ident(PF__PID(ident));
+    uint64_t now = who(PID(ident));
     if (now == UINT64_MAX)
-        return kill(PF__PID(ident), 0) == 0 || errno != ESRCH;
-    return now == ident;
+        return kill(PID(ident), 0) == 0 || errno != ESRCH;
+    return now == (ident & WHO_MASK);
 }
 
 int pf__token_take(int fd, struct pf_slots *slots, uint32_t slot, void **token)
 {
     (void)fd;
     uint64_t old = atomic_load(&slots->ident[slot]);
-    if (pf__ident_alive(old))
+    if (ident_alive(old))
         return -EBUSY;
-    uint64_t mine = pf__ident(getpid());
+    uint64_t mine = who(getpid());
     if (mine == 0 || mine == UINT64_MAX)
         return -EPERM;
-    if (!atomic_compare_exchange_strong(&slots->ident[slot], &old, mine))
+    uint32_t count = (COUNT(old) + 1) % (PF_TENANCIES / PF_SLOTS);
+    if (!atomic_compare_exchange_strong(&slots->ident[slot], &old, (uint64_t)count << 45 | mine))
         return -EBUSY; /* somebody else was faster, and is alive */
     *token = NULL;
-    return 0;
+    return (int)(count * PF_SLOTS + slot);
 }
 
-int pf__token_alive(int fd, struct pf_slots *slots, uint32_t slot)
+int pf__token_alive(int fd, struct pf_slots *slots, uint32_t tenancy)
 {
     (void)fd;
-    return pf__ident_alive(atomic_load(&slots->ident[slot]));
+    uint64_t ident = atomic_load(&slots->ident[tenancy % PF_SLOTS]);
+    return COUNT(ident) == tenancy / PF_SLOTS && ident_alive(ident);
 }
 
-void pf__token_drop(struct pf_slots *slots, uint32_t slot, void *token)
+void pf__token_drop(struct pf_slots *slots, uint32_t tenancy, void *token)
 {
     (void)token;
-    uint64_t mine = atomic_load(&slots->ident[slot]);
-    if (PF__PID(mine) == getpid()) /* a child of C-level fork must not drop its parent's */
-        atomic_compare_exchange_strong(&slots->ident[slot], &mine, 0);
+    uint64_t mine = atomic_load(&slots->ident[tenancy % PF_SLOTS]);
+    /* a child of C-level fork must not drop its parent's */
+    if (PID(mine) == getpid() && COUNT(mine) == tenancy / PF_SLOTS)
+        atomic_compare_exchange_strong(&slots->ident[tenancy % PF_SLOTS], &mine, mine & ~WHO_MASK);
 }
 
 #endif

@@ -8,18 +8,20 @@
 #include <unistd.h>
 
 #include "../../atomic.h"
+#include "../../point.h"
 
 #ifndef F_OFD_GETLK
 #define F_OFD_GETLK 36
 #define F_OFD_SETLK 37
 #endif
 
-static struct flock byte_lock(uint32_t slot)
+/* Locks need no bytes behind them: each tenancy has an offset of its own. */
+static struct flock byte_lock(uint32_t tenancy)
 {
     struct flock lock = {0}; /* l_pid must be 0 */
     lock.l_type = F_WRLCK;
     lock.l_whence = SEEK_SET;
-    lock.l_start = (off_t)slot;
+    lock.l_start = (off_t)tenancy;
     lock.l_len = 1;
     return lock;
 }
@@ -29,46 +31,50 @@ static struct flock byte_lock(uint32_t slot)
  * address space itself. */
 int pf__token_take(int fd, struct pf_slots *slots, uint32_t slot, void **token)
 {
-    struct flock lock = byte_lock(slot);
-    if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
-        return -errno;
-    if (lock.l_type != F_UNLCK)
-        return -EBUSY;
+    uint32_t taken = pf__load(&slots->taken[slot]), now = (taken + 1) % (PF_TENANCIES / PF_SLOTS);
+    int rc = pf__token_alive(fd, slots, taken * PF_SLOTS + slot);
+    if (rc != 0)
+        return rc < 0 ? rc : -EBUSY;
     char path[40];
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     int own = open(path, O_RDWR | O_CLOEXEC);
     if (own < 0)
         return -errno;
-    lock = byte_lock(slot);
-    int rc = fcntl(own, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
-    if (rc == 0) {
-        void *map = mmap(NULL, 4096, PROT_NONE, MAP_SHARED, own, 0);
-        if (map == MAP_FAILED) {
-            rc = -errno;
-        } else if (madvise(map, 4096, MADV_DONTFORK) < 0) {
-            rc = -errno;
-            munmap(map, 4096);
-        } else {
-            *token = map;
-            pf__put(&slots->ident[slot], (uint64_t)getpid());
-        }
+    struct flock lock = byte_lock(now * PF_SLOTS + slot);
+    if (fcntl(own, F_OFD_SETLK, &lock) < 0) {
+        rc = errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+        close(own);
+        return rc;
     }
+    void *map = mmap(NULL, 4096, PROT_NONE, MAP_SHARED, own, 0);
+    rc = map == MAP_FAILED || madvise(map, 4096, MADV_DONTFORK) < 0 ? -errno : 0;
     close(own);
-    return rc == -EAGAIN || rc == -EACCES ? -EBUSY : rc;
+    PF_POINT("peer.slot.locked");
+    if (rc == 0 && !atomic_compare_exchange_strong(&slots->taken[slot], &taken, now))
+        rc = -EBUSY; /* others came and went since we looked */
+    if (rc < 0) {
+        if (map != MAP_FAILED)
+            munmap(map, 4096);
+        return rc;
+    }
+    pf__put(&slots->ident[slot], (uint64_t)getpid());
+    *token = map;
+    return (int)(now * PF_SLOTS + slot);
 }
 
-int pf__token_alive(int fd, struct pf_slots *slots, uint32_t slot)
+int pf__token_alive(int fd, struct pf_slots *slots, uint32_t tenancy)
 {
-    (void)slots;
-    struct flock lock = byte_lock(slot);
+    if (pf__load(&slots->taken[tenancy % PF_SLOTS]) != tenancy / PF_SLOTS)
+        return 0; /* the slot had another tenant since */
+    struct flock lock = byte_lock(tenancy);
     if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
         return -errno;
     return lock.l_type != F_UNLCK;
 }
 
-void pf__token_drop(struct pf_slots *slots, uint32_t slot, void *token)
+void pf__token_drop(struct pf_slots *slots, uint32_t tenancy, void *token)
 {
-    pf__put(&slots->ident[slot], 0);
+    pf__put(&slots->ident[tenancy % PF_SLOTS], 0);
     munmap(token, 4096);
 }
 

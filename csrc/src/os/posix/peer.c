@@ -10,36 +10,41 @@
 #include <signal.h>
 #include <unistd.h>
 
-static int pf__pid_alive(uint64_t ident)
+/* The pid, and above it how often the slot was taken: one word, so that both change at once. */
+#define IDENT(count, pid) ((uint64_t)(count) << 32 | (uint32_t)(pid))
+
+static int pid_alive(uint64_t ident)
 {
-    if (ident == 0)
-        return 0;
-    return kill((pid_t)ident, 0) == 0 || errno != ESRCH;
+    pid_t pid = (pid_t)(ident & UINT32_MAX);
+    return pid != 0 && (kill(pid, 0) == 0 || errno != ESRCH);
 }
 
 int pf__token_take(int fd, struct pf_slots *slots, uint32_t slot, void **token)
 {
     (void)fd;
     uint64_t old = atomic_load(&slots->ident[slot]);
-    if (pf__pid_alive(old))
+    if (pid_alive(old))
         return -EBUSY;
-    if (!atomic_compare_exchange_strong(&slots->ident[slot], &old, (uint64_t)getpid()))
+    uint32_t count = (uint32_t)((old >> 32) + 1) % (PF_TENANCIES / PF_SLOTS);
+    if (!atomic_compare_exchange_strong(&slots->ident[slot], &old, IDENT(count, getpid())))
         return -EBUSY; /* somebody else was faster, and is alive */
     *token = NULL;
-    return 0;
+    return (int)(count * PF_SLOTS + slot);
 }
 
-int pf__token_alive(int fd, struct pf_slots *slots, uint32_t slot)
+int pf__token_alive(int fd, struct pf_slots *slots, uint32_t tenancy)
 {
     (void)fd;
-    return pf__pid_alive(atomic_load(&slots->ident[slot]));
+    uint64_t ident = atomic_load(&slots->ident[tenancy % PF_SLOTS]);
+    return ident >> 32 == tenancy / PF_SLOTS && pid_alive(ident);
 }
 
-void pf__token_drop(struct pf_slots *slots, uint32_t slot, void *token)
+void pf__token_drop(struct pf_slots *slots, uint32_t tenancy, void *token)
 {
     (void)token;
-    uint64_t mine = (uint64_t)getpid(); /* a child of C-level fork must not drop its parent's */
-    atomic_compare_exchange_strong(&slots->ident[slot], &mine, 0);
+    uint32_t count = tenancy / PF_SLOTS;
+    uint64_t mine = IDENT(count, getpid()); /* a child of C-level fork must not drop its parent's */
+    atomic_compare_exchange_strong(&slots->ident[tenancy % PF_SLOTS], &mine, IDENT(count, 0));
 }
 
 #endif
