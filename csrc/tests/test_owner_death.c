@@ -218,9 +218,10 @@ static void holding_thread_execs(void)
         pthread_t t;
         CHECK_EQ(pthread_create(&t, NULL, hold_in_thread, NULL), 0);
         check_until(&seg->flag[READY], 1);
-        pthread_kill(t, SIGUSR1);
-        for (;;)
-            pause();
+        for (;;) { /* ThreadSanitizer may hold a signal back */
+            pthread_kill(t, SIGUSR1);
+            check_sleep(10 * MS);
+        }
     }
     check_until(&seg->flag[READY], 1);
     if (WEAK) {
