@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import multiprocessing.context
-import multiprocessing.spawn
 import os
 import sys
 import threading
@@ -37,6 +36,8 @@ def install() -> None:
     with _lock:
         if _undo:
             return
+        from multiprocessing import spawn  # here, as importing procfast should stay quick
+
         chosen, _ = _backend.choose()
         ours = public_names(chosen.default_context)
         for module, name in _copies(ORIGINAL):
@@ -45,8 +46,7 @@ def install() -> None:
         registry = multiprocessing.context._concrete_contexts
         registry |= chosen.contexts
         _undo.append(lambda: registry.update(CONCRETE))
-        original = multiprocessing.spawn.get_preparation_data
-        _set(multiprocessing.spawn, "get_preparation_data", _carrying_install(original))
+        _set(spawn, "get_preparation_data", _carrying_install(spawn.get_preparation_data))
 
 
 def uninstall() -> None:

@@ -5,16 +5,12 @@ Key: backend or cell, and the test's name with or without its parameters.
 
 _FEEDER = "its feeder thread pickles later, so the error goes to stderr and the item is lost"
 _STATUS = "where the exit status was taken by another, it holds the child for alive for ever"
-_LAUNCHER = "its launcher is the standard library's still"
 
 DEVIATIONS: dict[tuple[str, str], str] = {
     ("stdlib-fork", "test_sigchld_ignored"): _STATUS,
     ("stdlib-spawn", "test_sigchld_ignored"): _STATUS,
     ("stdlib", "test_waited_for_by_another"): _STATUS,
     ("stdlib-forkserver", "test_join_by_many_threads"): "two threads read the one status; 255",
-    ("native-spawn", "test_sigchld_ignored"): _LAUNCHER,
-    ("native-spawn", "test_waited_for_by_another"): _LAUNCHER,
-    ("native-forkserver", "test_join_by_many_threads"): _LAUNCHER,
     ("stdlib", "test_unpicklable_put_raises[stdlib-Queue]"): _FEEDER,
     ("stdlib", "test_unpicklable_put_raises[stdlib-JoinableQueue]"): _FEEDER,
     ("stdlib", "test_memoryview_is_refused[stdlib-Queue]"): _FEEDER,

@@ -26,18 +26,25 @@ static void must(bool ok, const char *what)
     }
 }
 
-/* Big ones travel in a block, as Python's buffers do. */
+static void put_message(struct pf_ring *to, struct pf_iov iov, const struct pf_loan *loan)
+{
+    int rc;
+    do
+        rc = pf_ring_put(to, &iov, 1, loan, loan != NULL, PF_FOREVER);
+    while (rc == -EINTR);
+    must(rc == 0, "put");
+}
+
+/* Big ones travel in a block, as Python's buffers do, while there are any. */
 static void put(struct pf_ring *to, size_t len)
 {
-    struct pf_iov iov = {bytes, len};
     struct pf_loan loan;
-    if (len <= PF_INLINE_MAX) {
-        must(pf_ring_put(to, &iov, 1, NULL, 0, PF_FOREVER) == 0, "put");
-        return;
+    if (len > PF_INLINE_MAX && pf_ring_block(to, len, &loan) == 0) {
+        memcpy(loan.base, bytes, len);
+        put_message(to, (struct pf_iov){NULL, 0}, &loan);
+    } else {
+        put_message(to, (struct pf_iov){bytes, len}, NULL);
     }
-    must(pf_ring_block(to, len, &loan) == 0, "block");
-    memcpy(loan.base, bytes, len);
-    must(pf_ring_put(to, NULL, 0, &loan, 1, PF_FOREVER) == 0, "put");
 }
 
 static void get(struct pf_ring *from)
@@ -87,6 +94,7 @@ static void across(size_t len, int n, int producers)
     for (int p = 0; p < producers; p++) {
         pid[p] = fork();
         if (pid[p] == 0) {
+            alarm(120);
             for (int i = 0; i < n / producers; i++)
                 put(r, len);
             _exit(0);
@@ -112,6 +120,7 @@ static void there_and_back(size_t len, int n)
 {
     pid_t pid = fork();
     if (pid == 0) {
+        alarm(120);
         for (int i = 0; i < n; i++) {
             get(r);
             put(back, len);
@@ -151,6 +160,7 @@ int main(void)
     };
     enum { ROWS = sizeof rows / sizeof *rows };
     static double ns[ROWS][ROUNDS];
+    alarm(120); /* in children too: none waits for ever for another that failed */
     bytes = malloc(1 << 20);
     must(bytes != NULL, "malloc");
     memset(bytes, 'x', 1 << 20);

@@ -296,13 +296,17 @@ static uint64_t block_bytes(struct header *h, bool only_free)
     return sum;
 }
 
-/* Punches out all free blocks; how many bytes that were. */
+static void sweep(struct pf_ring *r, uint64_t mine);
+
+/* Punches out all free blocks, those of the dead too; how many bytes that were. */
 static uint64_t give_back(struct pf_ring *r)
 {
     struct header *h = r->h;
     uint64_t sum = 0;
     uint32_t n = pf__load(&h->nblocks);
     int slot = pf_peer_slot(&r->peer);
+    if (slot >= 0)
+        sweep(r, FILL | (uint64_t)(uint32_t)slot << 8);
     for (uint32_t i = 0; i < n && i < BLOCKS && slot >= 0; i++) {
         struct block *b = &h->blocks[i];
         uint64_t state = FREE, touched = pf__peek(&b->touched);
@@ -829,7 +833,7 @@ int pf_ring_get(struct pf_ring *r, struct pf_box *box, int64_t deadline)
 /* What a dead process filled or held is free, but for a message that is still in the ring (it died after
  * naming itself and before its commit): the next taker finds that as it was. Anybody may sweep, and be
  * killed or stopped at it: a state names its holder's tenancy, which never comes again. */
-static void sweep(struct pf_ring *r)
+static void sweep(struct pf_ring *r, uint64_t mine)
 {
     struct header *h = r->h;
     uint32_t n = pf__load(&h->nblocks), dead = NOBODY;
@@ -842,11 +846,13 @@ static void sweep(struct pf_ring *r)
         if (holder != dead && pf_peer_alive(&r->peer, holder) != 0)
             continue;
         dead = holder;
-        uint64_t to = pf__load(&b->cap) ? FREE : EMPTY;
+        uint64_t to = pf__load(&b->cap) ? mine : EMPTY;
         if ((state & 255) == HELD && pf__peek(&b->seq) >= view(&h->cons).count)
             to = FLIGHT;
-        atomic_compare_exchange_strong(&b->state, &state, to);
+        bool ours = atomic_compare_exchange_strong(&b->state, &state, to) && to == mine;
         PF_POINT("sweep.block");
+        if (ours) /* ours for a moment, so that no more memory is kept than after any return */
+            pf_ring_return(r, &(struct pf_loan){i, NULL, 0});
     }
 }
 
@@ -958,13 +964,13 @@ int pf_ring_block(struct pf_ring *r, uint64_t len, struct pf_loan *loan)
     int slot = pf_peer_slot(&r->peer);
     if (slot < 0)
         return slot;
-    if (first)
-        sweep(r);
     uint64_t cap = class_of(len), fill = FILL | (uint64_t)(uint32_t)slot << 8;
+    if (first)
+        sweep(r, fill);
     let_readers_catch_up(r, len, cap);
     int i = find_free(h, len, cap, fill);
     if (i < 0) {
-        sweep(r);
+        sweep(r, fill);
         i = find_free(h, len, cap, fill);
     }
     if (i < 0)

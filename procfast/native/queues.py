@@ -126,7 +126,10 @@ def _limit(max_bytes: int | None) -> int:
 class _OnRing:
     """Creation, inheritance and pickling, the same for all three."""
 
-    def _start(self, ring: _native.Ring) -> None:
+    _of_fork = False  # made by a context whose processes are forked
+
+    def _start(self, ring: _native.Ring, ctx: Any = None) -> None:
+        self._of_fork = ctx is not None and ctx.get_start_method() == "fork"
         self._open(ring)
         self._reader = End(ring, True)
         self._writer = End(ring, False)
@@ -134,6 +137,12 @@ class _OnRing:
 
     def __getstate__(self) -> tuple:
         context.assert_spawning(self)
+        if self._of_fork:  # it would work here, but the program must not depend on that
+            raise RuntimeError(
+                f'{type(self).__name__}: as with multiprocessing ("A SemLock created in a fork context is '
+                'being shared with a process in a spawn context. This is not supported."), use the same '
+                "context to create the queue and the Process"
+            )
         memory, bell, ringer = self._ring.fds()
         return (
             reduction.DupFd(memory),
@@ -192,7 +201,7 @@ class Queue(_OnRing, _native.RingQueue, queues.Queue):
             return
         bound = max(operator.index(maxsize), 0)
         self._maxsize = bound or UNBOUNDED
-        self._start(_native.Ring.create(bound, _limit(max_bytes)))
+        self._start(_native.Ring.create(bound, _limit(max_bytes)), ctx)
 
     def __getstate__(self) -> tuple:
         return (self._maxsize, super().__getstate__())
@@ -236,7 +245,7 @@ class SimpleQueue(_OnRing, _native.RingSimpleQueue, queues.SimpleQueue):
     """An unbounded queue with no more than put, get, empty and close."""
 
     def __init__(self, *, ctx: Any) -> None:
-        self._start(_native.Ring.create())
+        self._start(_native.Ring.create(), ctx)
 
     def _refuse(self) -> None:
         raise OSError("handle is closed")

@@ -1,9 +1,9 @@
 /* Who the calling process and thread are.
  *
  * The library's only mutable state of its own: one write-once pointer to a page that the kernel wipes at
- * fork (MADV_WIPEONFORK, madvise(2); VM_INHERIT_ZERO on macOS), and a per-thread cache checked against
- * it. So a fork that bypasses every hook is noticed by the next call. Where the page can't be wiped,
- * getpid() is asked each time. */
+ * fork (MADV_WIPEONFORK, madvise(2)), and a per-thread cache checked against it. So a fork that bypasses
+ * every hook is noticed by the next call. Where the page can't be wiped (macOS), getpid() is asked each
+ * time. */
 #ifndef PROCFAST_SELF_H
 #define PROCFAST_SELF_H
 
