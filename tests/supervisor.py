@@ -157,10 +157,11 @@ class _Supervisor:
             if catches(proc.pid, DUMP):
                 kill(proc.pid, DUMP)
                 time.sleep(0.3)  # so that the stacks follow their heading
+        # This first: the end of a child could end the test's wait, and the test would pass.
+        kill(self.main, HUNG)
         for proc in procs:
             if proc.pid != self.main and proc.pid not in self.keep:
                 kill(proc.pid)
-        kill(self.main, HUNG)
         self.hung, self.deadline = True, time.monotonic() + _GRACE
 
     def leave(self, status: int) -> int:
