@@ -132,7 +132,9 @@ def test_consumer_killed_in_get(native, rng):
             item = q.get()
             report(item[0] if zlib.crc32(item[:-4]).to_bytes(4, "little") == item[-4:] else TORN)
 
-    for kill in range(KILLS):
+    for kill in range(4 * KILLS):
+        if kill >= KILLS and hit > KILLS // 20:
+            break  # on a busy machine fewer kills fall between the items: then it takes more of them
         child = Victim(victim)
         assert child.hear() == 0
         for item in items:
@@ -151,7 +153,7 @@ def test_consumer_killed_in_get(native, rng):
         doubtful += len(missing)
         hit += 0 < len(by_victim) < batch
         works(q, first + kill)
-    assert hit >= max(1, KILLS // 200), f"only {hit} of {KILLS} kills fell between the items"
+    assert hit > KILLS // 20, f"only {hit} of {4 * KILLS} kills fell between the items"
     q.close()
 
 
