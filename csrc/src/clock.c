@@ -2,11 +2,27 @@
 
 #include <time.h>
 
-int64_t pf_now(void)
+#ifdef CLOCK_MONOTONIC_COARSE
+#define COARSE CLOCK_MONOTONIC_COARSE
+#else
+#define COARSE CLOCK_MONOTONIC
+#endif
+
+static int64_t now(clockid_t clock)
 {
     struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return (int64_t)ts.tv_sec * PF_SECOND + ts.tv_nsec;
+}
+
+int64_t pf_now(void)
+{
+    return now(CLOCK_MONOTONIC);
+}
+
+int64_t pf_now_coarse(void)
+{
+    return now(COARSE);
 }
 
 int64_t pf_deadline(int64_t timeout_ns)

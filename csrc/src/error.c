@@ -13,6 +13,8 @@ const char *pf_strerror(int code)
         return "the ceiling of the queue's memory (max_bytes) is reached";
     case PF_EVERSION:
         return "the segment was made by another version of procfast";
+    case PF_ETORN:
+        return "the message was not sent whole";
     default: {
         const char *text = strerror(code);
         return text ? text : "unknown error";

@@ -8,6 +8,7 @@
 #define PF_ECORRUPT 4002   /* a length or an offset read from shared memory is impossible */
 #define PF_ETOOBIG 4003    /* the queue's own ceiling (max_bytes) would be passed */
 #define PF_EVERSION 4004   /* the segment was laid out by another version */
+#define PF_ETORN 4005      /* the writer of a message of several parts died in the middle of it, or gave up */
 
 /* The text for a positive errno or PF_E* code. Never NULL. */
 PF_API const char *pf_strerror(int code);

@@ -11,7 +11,9 @@
 #include "mutex.h"
 #include "shm.h"
 #include "bell.h"
+#include "wire.h"
 #include "ring.h"
+#include "link.h"
 #include "child.h"
 
 #endif

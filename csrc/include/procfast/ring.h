@@ -57,6 +57,7 @@ struct pf_box { /* where a message is received: zeroed before its first use, pf_
     uint64_t len;
     struct pf_loan *loans; /* the message's blocks, now the receiver's; from malloc(3) */
     uint32_t nloans;
+    uint64_t writer, reader; /* turns, where it is the first part of several; else 0 */
     char small[208];
 };
 
@@ -98,7 +99,34 @@ PF_API int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned ma
 /* Frees what a box holds; its loans must have been returned or moved away. */
 PF_API void pf_box_clear(struct pf_box *box);
 
-/* Waits until there is a message: 0, -ETIMEDOUT, -EINTR. Somebody else may take it first. */
+/* ---- messages of several parts: only rings of a link (link.h) ----
+ *
+ * A long message streams through bounded memory. Whoever sends one has the ring's turn to write until it is
+ * whole, whoever receives it the turn to read: others wait meanwhile. A turn names a process, so the death of its
+ * holder ends it: other readers throw the rest of the message away, its reader is told.
+ *
+ * begin, put_first, put_part ..., end. The receiver gets the first part by pf_ring_get (box->writer is not 0),
+ * then calls get_part until it has all, which the message itself must tell, and leave. */
+
+/* A turn to write; taken by put_first. -ENOSPC and other reasons why this process can't have a tenancy. */
+PF_API int pf_ring_begin(struct pf_ring *r, uint64_t *turn);
+PF_API int pf_ring_put_first(struct pf_ring *r, uint64_t turn, const struct pf_iov *iov, unsigned n,
+                             const struct pf_loan *refs, unsigned nrefs, int64_t deadline);
+PF_API int pf_ring_put_part(struct pf_ring *r, uint64_t turn, const struct pf_iov *iov, unsigned n,
+                            const struct pf_loan *refs, unsigned nrefs, int64_t deadline);
+
+/* After the last part (whole), or to give up: then the receiver gets -PF_ETORN. */
+PF_API void pf_ring_end(struct pf_ring *r, uint64_t turn, bool whole);
+
+/* The next part of the message that began with `first`. As pf_ring_get, and -PF_ETORN: its writer died or gave up,
+ * -EPIPE: no writer is left. */
+PF_API int pf_ring_get_part(struct pf_ring *r, const struct pf_box *first, struct pf_box *box, int64_t deadline);
+
+/* After the last part, or to give up: the rest is thrown away by the next get. `turn`: first->reader. */
+PF_API void pf_ring_leave(struct pf_ring *r, uint64_t turn);
+
+/* Waits until there is a message: 0, -ETIMEDOUT, -EINTR. Somebody else may take it first.
+ * Rings of a link: -EPIPE there is none and no writer is left. */
 PF_API int pf_ring_wait(struct pf_ring *r, int64_t deadline);
 
 /* A block of at least len bytes to fill, reserved; -ENOMEM, -ENOSPC, ... where there is none: send inline. */
