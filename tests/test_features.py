@@ -3,6 +3,7 @@
 FEATURES = {
     "native": {
         "batches",
+        "crash_safe_pipes",
         "crash_safe_queues",
         "exact_qsize",
         "interrupt",

@@ -548,7 +548,7 @@ static int silence_bell(struct pf_ring *r)
 /* ---- the ends of a linked ring --------------------------------------------------------------------- */
 
 #define ASK_EVERY (PF_SECOND / 20) /* a dead reader is noticed after so long, */
-#define ASK_BYTES (64 * KIB)       /* or so many bytes; one that has closed, at once */
+#define ASK_BYTES (256 * KIB)      /* or so many bytes; one that has closed, at once */
 
 /* Before a put: -EPIPE where nobody is left to read. */
 static int check_reader(struct pf_ring *r, uint64_t bytes)
@@ -842,8 +842,13 @@ static int sleep_on_wire(struct pf_ring *r, int64_t deadline)
             return empty(h) ? -EPIPE : 0; /* all that it sent came before it was gone */
         if (rc == -ETIMEDOUT)
             return deadline <= pf_now() ? -ETIMEDOUT : -EINTR;
-        if (rc < 0 || pf__load(&h->rung) || !empty(h))
-            return rc < 0 ? rc : 0;
+        if (rc < 0)
+            return rc;
+        /* The ring comes first, the message a moment after: the producer may need this very CPU for it. */
+        for (int i = 0; i < 3 && empty(h) && pf_mutex_owner(&h->prod.lock); i++)
+            sched_yield();
+        if (pf__load(&h->rung) || !empty(h))
+            return 0;
     }
     /* Rung for what is gone, or for what is about to come: then the producer has the lock. */
     rc = lock_side(r, &h->prod, deadline);

@@ -14,6 +14,7 @@ from ..context import DefaultContext as _DefaultContext
 from .process import ForkProcess, ForkServerProcess, Process, SpawnProcess
 
 if TYPE_CHECKING:
+    from .connection import Connection
     from .queues import JoinableQueue, Queue, SimpleQueue
 
 
@@ -24,6 +25,7 @@ class Context(BackendContext):
     features = frozenset(
         {
             "batches",
+            "crash_safe_pipes",
             "crash_safe_queues",
             "exact_qsize",
             "interrupt",
@@ -31,6 +33,12 @@ class Context(BackendContext):
             "no_feeder_thread",
         }
     )
+
+    def Pipe(self, duplex: bool = True) -> tuple[Connection, Connection]:
+        """Two connected ends on rings in shared memory; see `procfast.native.connection.Connection`."""
+        from .connection import Pipe
+
+        return Pipe(duplex)
 
     def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Queue:
         """A queue of picklable objects on a ring in shared memory; see `procfast.native.queues.Queue`."""

@@ -10,6 +10,7 @@ cdef extern from "procfast/error.h" nogil:
     enum: PF_ECORRUPT
     enum: PF_ETOOBIG
     enum: PF_EVERSION
+    enum: PF_ETORN
     const char *pf_strerror(int code)
 
 cdef extern from "procfast/clock.h" nogil:
@@ -50,6 +51,9 @@ cdef extern from "procfast/ring.h" nogil:
         uint64_t len
         pf_loan *loans
         uint32_t nloans
+        uint64_t writer
+        uint64_t reader
+        char small[208]
     cdef struct pf_ring_stats:
         uint64_t put
         uint64_t got
@@ -70,6 +74,14 @@ cdef extern from "procfast/ring.h" nogil:
     int pf_ring_get(pf_ring *r, pf_box *box, int64_t deadline)
     int pf_ring_get_many(pf_ring *r, pf_box *boxes, unsigned max, int64_t deadline, cbool *settle)
     void pf_box_clear(pf_box *box)
+    int pf_ring_begin(pf_ring *r, uint64_t *turn)
+    int pf_ring_put_first(pf_ring *r, uint64_t turn, const pf_iov *iov, unsigned n, const pf_loan *refs,
+                          unsigned nrefs, int64_t deadline)
+    int pf_ring_put_part(pf_ring *r, uint64_t turn, const pf_iov *iov, unsigned n, const pf_loan *refs,
+                         unsigned nrefs, int64_t deadline)
+    void pf_ring_end(pf_ring *r, uint64_t turn, cbool whole)
+    int pf_ring_get_part(pf_ring *r, const pf_box *first, pf_box *box, int64_t deadline)
+    void pf_ring_leave(pf_ring *r, uint64_t turn)
     int pf_ring_wait(pf_ring *r, int64_t deadline)
     int pf_ring_block(pf_ring *r, uint64_t len, pf_loan *loan)
     void pf_ring_return(pf_ring *r, const pf_loan *loan)
@@ -81,6 +93,22 @@ cdef extern from "procfast/ring.h" nogil:
     int pf_ring_done(pf_ring *r)
     int pf_ring_join(pf_ring *r, int64_t deadline)
     void pf_ring_stats_read "pf_ring_stats"(pf_ring *r, pf_ring_stats *s)
+
+cdef extern from "procfast/wire.h" nogil:
+    int pf_wire_open(int *fds)
+
+cdef extern from "procfast/link.h" nogil:
+    cdef struct pf_link:
+        pf_ring *ring[2]
+        unsigned rings
+        int fd
+    int pf_link_create(pf_link *l, unsigned rings)
+    int pf_link_attach(pf_link *l, unsigned rings, int fd)
+    void pf_link_wire(pf_link *l, unsigned end, int fd)
+    void pf_link_unwire(pf_link *l, unsigned end, int fd)
+    void pf_link_expose(pf_link *l)
+    cbool pf_link_renew(pf_link *l)
+    void pf_link_close(pf_link *l)
 
 # --- processes (wrappers/process.pxi, wrappers/features.pxi)
 

@@ -6,7 +6,7 @@
  *
  * What rings of a link do otherwise (ring.h):
  * - put waits while more than PF_LINK_WINDOW bytes are unread (one message always goes in where nothing is),
- *   and returns -EPIPE where no reader is left: at once after a reader closed, 50 ms or 64 KiB after it died.
+ *   and returns -EPIPE where no reader is left: at once after a reader closed, 50 ms or 256 KiB after it died.
  * - get and wait return -EPIPE where the ring is empty and no writer is left.
  * - the wire is readable whenever there is a message: a moment early, never late. A producer rings before its
  *   commit, if it is silent; a reader silences it when it finds the ring empty and wants to sleep or to select.

@@ -3,18 +3,23 @@
 #   N T F        None, True, False
 #   i d          int64, float: 8 bytes
 #   s b a        str (UTF-8), bytes, bytearray: the rest
-#   B A          bytes, bytearray: in the message's only block
+#   r            bytes of send_bytes: the rest
+#   B A R        bytes, bytearray, bytes of send_bytes: in the message's only block
+#   c e w        the same in the parts that follow: length (64 bits)
 #   (            flat tuple: count, then items; s and b with a 32-bit length before them
 #   P            pickle: the rest
 #   K            pickle in the message's last block; buffers before it
 #   Q            pickle, the rest behind a table of buffers
+#   S            pickle in the parts that follow, behind the streamed buffers
 #
-# K and Q: count (32 bits), pickle length (64 bits; K: 0), then per buffer length << 2 | in block << 1 |
-# read-only, then the buffers that are in no block, then (Q) the pickle.
+# K, Q and S: count (32 bits), pickle length (64 bits; K: 0), then per buffer length << 3 | streamed << 2 |
+# in block << 1 | read-only, then the buffers that are in no block and not streamed, then (Q) the pickle.
+#
+# Parts follow only on a link's rings: link.pxi.
 #
 # Only exact types have a code of their own: subclasses keep their type by being pickled.
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyObject_GetBuffer, PyBuffer_Release
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyObject_GetBuffer, PyBuffer_Release
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_CheckExact, PyByteArray_FromStringAndSize, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact, PyFloat_FromDouble
@@ -41,6 +46,8 @@ cdef enum:
     OUT_OF_BAND = 1024    # smaller buffers are cheaper inside the pickle
     BLOCK_LEAST = 32768   # PF_INLINE_MAX: from here on a buffer travels in a block
     NOGIL_COPY = 131072   # longer copies let other threads run
+    STREAM_LEAST = 4 << 20 # from here on bytes go through a link in parts
+    LOAN_MOST = 32 << 20   # the most of a link's message that goes in blocks, to be lent
     LEND_MOST = 256 << 20 # bytes lent to this process; beyond it received buffers are copied
 
 cdef object _loads = _pickle.loads
@@ -304,10 +311,10 @@ cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
 
 
-cdef object decode_buffers(Ring ring, pf_box *box, bint in_block):
-    """K and Q."""
-    cdef uint32_t count, k, block = 0
-    cdef uint64_t size, word, at, rest
+cdef object decode_buffers(Ring ring, pf_box *box, char tag, list streamed):
+    """K, Q and S. `streamed`: what came in parts."""
+    cdef uint32_t count, k, block = 0, part = 0
+    cdef uint64_t size, word, n, at
     cdef list buffers = []
     cdef object obj
     if box.len < 13:
@@ -319,21 +326,27 @@ cdef object decode_buffers(Ring ring, pf_box *box, bint in_block):
     at = 13 + 8 * <uint64_t>count
     for k in range(count):
         memcpy(&word, box.data + 13 + 8 * k, 8)
-        if word & 2:
-            if block >= box.nloans or (word >> 2) != box.loans[block].len:
+        n = word >> 3
+        if word & 4:
+            buffers.append(streamed[part])
+            part += 1
+        elif word & 2:
+            if block >= box.nloans or n != box.loans[block].len:
                 raise corrupted()
-            if lent_bytes + (word >> 2) <= LEND_MOST:
+            if lent_bytes + n <= LEND_MOST:
                 buffers.append(lend(ring, &box.loans[block]))
                 box.loans[block].base = NULL  # moved into the loan
             else:
-                buffers.append(copy_out(box.loans[block].base, word >> 2, word & 1))
+                buffers.append(copy_out(box.loans[block].base, n, word & 1))
             block += 1
         else:
-            if (word >> 2) > box.len - at:
+            if n > box.len - at:
                 raise corrupted()
-            buffers.append(copy_out(box.data + at, word >> 2, word & 1))
-            at += word >> 2
-    if in_block:
+            buffers.append(copy_out(box.data + at, n, word & 1))
+            at += n
+    if tag == b"S":
+        view = memoryview(streamed[part])
+    elif tag == b"K":
         if block + 1 != box.nloans:
             raise corrupted()
         view = PyMemoryView_FromMemory(<char *>box.loans[block].base, <Py_ssize_t>box.loans[block].len,
@@ -353,8 +366,9 @@ cdef object loads(object view, list buffers):
         view.release()
 
 
-cdef object decode(Ring ring, pf_box *box):
-    """The object of a received message. Blocks that the object does not live on are still the box's."""
+cdef object decode(Ring ring, pf_box *box, list streamed):
+    """The object of a received message. Blocks that the object does not live on are still the box's.
+    `streamed`: what came in parts, or None."""
     cdef const char *data = box.data
     cdef uint64_t n = box.len
     cdef size_t used = 0, at
@@ -378,6 +392,10 @@ cdef object decode(Ring ring, pf_box *box):
         if box.nloans != 1:
             raise corrupted()
         return copy_out(box.loans[0].base, box.loans[0].len, tag == b"B")
+    if tag == b"c" or tag == b"e":
+        return streamed[0]
+    if tag == b"r" or tag == b"R" or tag == b"w":
+        return _loads(decode_raw(box, streamed))
     if tag == b"(":
         if n < 2:
             raise corrupted()
@@ -390,18 +408,69 @@ cdef object decode(Ring ring, pf_box *box):
             PyTuple_SET_ITEM(items, i, item)
             at += used
         return items
-    if tag == b"K" or tag == b"Q":
-        return decode_buffers(ring, box, tag == b"K")
+    if tag == b"K" or tag == b"Q" or tag == b"S":
+        return decode_buffers(ring, box, tag, streamed)
     return decode_scalar(data, n, &used)
 
 
-cdef object open_box(Ring ring, pf_box *box):
+cdef object decode_raw(pf_box *box, list streamed):
+    """The bytes of a message of send_bytes; None where it is none."""
+    cdef char tag = box.data[0] if box.len else 0
+    if tag == b"r":
+        return copy_out(box.data + 1, box.len - 1, True)
+    if tag == b"R":
+        if box.nloans != 1:
+            raise corrupted()
+        return copy_out(box.loans[0].base, box.loans[0].len, True)
+    return streamed[0] if tag == b"w" else None
+
+
+cdef list parts_of(const pf_box *box):
+    """Where the parts of a message go that is not all in the box: bytes and bytearrays, in order."""
+    cdef char tag = box.data[0] if box.len else 0
+    cdef uint64_t word, n
+    cdef uint32_t count, k
+    cdef list places = []
+    if tag == b"c" or tag == b"e" or tag == b"w":
+        if box.len != 9:
+            raise corrupted()
+        memcpy(&n, box.data + 1, 8)
+        places.append(new_place(n, tag != b"e"))
+    elif tag == b"K" or tag == b"Q" or tag == b"S":
+        if box.len < 13:
+            raise corrupted()
+        memcpy(&count, box.data + 1, 4)
+        if count > PF_MAX_REFS or box.len < 13 + 8 * <uint64_t>count:
+            raise corrupted()
+        for k in range(count):
+            memcpy(&word, box.data + 13 + 8 * k, 8)
+            if word & 4:
+                places.append(new_place(word >> 3, word & 1))
+        if tag == b"S":
+            memcpy(&n, box.data + 5, 8)
+            places.append(new_place(n, True))
+    return places
+
+
+cdef object new_place(uint64_t n, bint as_bytes):
+    if n > <uint64_t>PY_SSIZE_T_MAX - 1024:
+        raise corrupted()
+    if as_bytes:
+        return PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n)
+    return PyByteArray_FromStringAndSize(NULL, <Py_ssize_t>n)
+
+
+cdef object open_box(Ring ring, pf_box *box, list streamed):
     """decode, then gives back what the box still holds, also after an error."""
-    cdef uint32_t k
     try:
-        return decode(ring, box)
+        return decode(ring, box, streamed)
     finally:
-        for k in range(box.nloans):
-            if box.loans[k].base != NULL:
-                pf_ring_return(ring.r, &box.loans[k])
-        pf_box_clear(box)
+        drop_box(ring, box)
+
+
+cdef void drop_box(Ring ring, pf_box *box) noexcept:
+    cdef uint32_t k
+    for k in range(box.nloans):
+        if box.loans[k].base != NULL:
+            pf_ring_return(ring.r, &box.loans[k])
+    pf_box_clear(box)

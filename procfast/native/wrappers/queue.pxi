@@ -33,20 +33,25 @@ cdef int fill(Ring ring, const void *data, uint64_t n, pf_loan *loan) noexcept:
     return rc
 
 
-cdef int send_raw(Ring ring, char tag, char block_tag, const void *data, size_t n, object block,
-                  object timeout) except -1:
+cdef int send_raw(Ring ring, char tag, char block_tag, char stream_tag, const void *data, size_t n,
+                  object block, object timeout) except -1:
     """A bytes or bytearray: the buffer as it is."""
     cdef pf_loan loan
     cdef pf_iov iov[2]
     iov[0].base = &tag
     iov[0].len = 1
-    if n >= BLOCK_LEAST and fill(ring, data, n, &loan) == 0:
-        tag = block_tag
-        try:
-            return push(ring, iov, 1, &loan, 1, block, timeout)
-        except:
-            pf_ring_return(ring.r, &loan)
-            raise
+    if n >= BLOCK_LEAST:
+        if ring.link is not None and n >= STREAM_LEAST:
+            return send_raw_parts(ring, stream_tag, data, n)
+        if fill(ring, data, n, &loan) == 0:
+            tag = block_tag
+            try:
+                return push(ring, iov, 1, &loan, 1, block, timeout)
+            except:
+                pf_ring_return(ring.r, &loan)
+                raise
+        if ring.link is not None:
+            return send_raw_parts(ring, stream_tag, data, n)
     iov[1].base = data
     iov[1].len = n
     return push(ring, iov, 2, NULL, 0, block, timeout)
@@ -54,15 +59,16 @@ cdef int send_raw(Ring ring, char tag, char block_tag, const void *data, size_t 
 
 cdef int send_pickle(Ring ring, object obj, Flat *f, object block, object timeout) except -1:
     """Everything else. Raises what pickling raises, before anything is shared."""
-    cdef list pieces = [], buffers = [], inline = []
+    cdef list pieces = [], buffers = [], inline = [], streamed = []
     dump(obj, pieces, buffers)
-    cdef uint64_t size = 0, word, zero = 0
+    cdef uint64_t size = 0, word, zero = 0, in_blocks = 0
     cdef uint32_t count = <uint32_t>len(buffers), k
     cdef unsigned nrefs = 0
     cdef pf_loan refs[PF_MAX_REFS]
     cdef pf_iov iov
     cdef Py_buffer view
     cdef char *at
+    cdef bint linked = ring.link is not None
     for piece in pieces:
         size += <uint64_t>PyBytes_GET_SIZE(piece)
     if count == 0 and size < BLOCK_LEAST:
@@ -79,10 +85,17 @@ cdef int send_pickle(Ring ring, object obj, Flat *f, object block, object timeou
         for raw in buffers:
             PyObject_GetBuffer(raw, &view, PyBUF_SIMPLE)
             try:
-                word = <uint64_t>view.len << 2 | (1 if raw.readonly else 0)
-                if view.len >= BLOCK_LEAST and fill(ring, view.buf, view.len, &refs[nrefs]) == 0:
+                word = <uint64_t>view.len << 3 | (1 if raw.readonly else 0)
+                if view.len < BLOCK_LEAST:
+                    inline.append(raw)
+                elif (not linked or in_blocks + view.len <= LOAN_MOST) and \
+                        fill(ring, view.buf, view.len, &refs[nrefs]) == 0:
                     nrefs += 1
+                    in_blocks += view.len
                     word |= 2
+                elif linked:
+                    streamed.append(raw)
+                    word |= 4
                 else:
                     inline.append(raw)
                 memcpy(flat_more(f, 8), &word, 8)
@@ -94,10 +107,15 @@ cdef int send_pickle(Ring ring, object obj, Flat *f, object block, object timeou
                 memcpy(flat_more(f, view.len), view.buf, view.len)
             finally:
                 PyBuffer_Release(&view)
-        if size >= BLOCK_LEAST and send_pieces(ring, pieces, size, &refs[nrefs]) == 0:
+        if size >= BLOCK_LEAST and not (linked and size >= STREAM_LEAST) and \
+                send_pieces(ring, pieces, size, &refs[nrefs]) == 0:
             nrefs += 1
             f.data[0] = b"K"
             memcpy(f.data + 5, &zero, 8)
+        elif linked and size >= BLOCK_LEAST:
+            f.data[0] = b"S"
+            memcpy(f.data + 5, &size, 8)
+            streamed += pieces
         else:
             memcpy(f.data + 5, &size, 8)
             for piece in pieces:
@@ -105,6 +123,8 @@ cdef int send_pickle(Ring ring, object obj, Flat *f, object block, object timeou
                        PyBytes_GET_SIZE(piece))
         iov.base = f.data
         iov.len = f.len
+        if streamed:
+            return send_parts(ring, &iov, refs, &nrefs, streamed)
         return push(ring, &iov, 1, refs, nrefs, block, timeout)
     except:
         for k in range(nrefs):
@@ -143,11 +163,11 @@ cdef int send(Ring ring, object obj, object block, object timeout) except -1:
             iov.len = f.len
             return push(ring, &iov, 1, NULL, 0, block, timeout)
         if PyBytes_CheckExact(obj):
-            return send_raw(ring, b"b", b"B", PyBytes_AS_STRING(obj), PyBytes_GET_SIZE(obj), block, timeout)
+            return send_raw(ring, b"b", b"B", b"c", PyBytes_AS_STRING(obj), PyBytes_GET_SIZE(obj), block, timeout)
         if PyByteArray_CheckExact(obj):
             PyObject_GetBuffer(obj, &view, PyBUF_SIMPLE)
             try:
-                return send_raw(ring, b"a", b"A", view.buf, view.len, block, timeout)
+                return send_raw(ring, b"a", b"A", b"e", view.buf, view.len, block, timeout)
             finally:
                 PyBuffer_Release(&view)
         return send_pickle(ring, obj, &f, block, timeout)
@@ -174,6 +194,8 @@ cdef int pull(Ring ring, pf_box *box, object block, object timeout) except -1:
         ring.settle()  # a bell that rings for nothing would keep a select loop spinning
     if rc == -ETIMEDOUT:
         raise _Empty
+    if rc == -EPIPE:
+        raise EOFError
     return check(rc)
 
 
@@ -228,7 +250,7 @@ cdef class RingBase:
                 raise error
             return item
         pull(ring, &box, block, timeout)
-        return open_box(ring, &box)
+        return open_box(ring, &box, None)
 
     def _send_pickled(self, data):
         """Puts the object that these bytes are the pickle of."""
@@ -257,7 +279,7 @@ cdef class RingBase:
                 return PyBytes_FromStringAndSize(box.data + 1, <Py_ssize_t>(box.len - 1))
             finally:
                 pf_box_clear(&box)
-        return bytes(_ForkingPickler.dumps(open_box(ring, &box)))
+        return bytes(_ForkingPickler.dumps(open_box(ring, &box, None)))
 
 
 cdef class RingQueue(RingBase):
@@ -416,7 +438,7 @@ cdef class RingQueue(RingBase):
                 for k in range(rc):
                     error = item = None
                     try:
-                        item = open_box(self.ring, &boxes[k])
+                        item = open_box(self.ring, &boxes[k], None)
                     except BaseException as raised:
                         error = raised
                     if error is None and not rest:

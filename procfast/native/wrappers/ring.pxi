@@ -8,6 +8,7 @@ cdef extern from "<sys/mman.h>" nogil:
     int munmap(void *addr, size_t size)
 
 
+@cython.no_gc  # its link refers to nothing
 cdef class Ring:
     """A handle on a ring of messages in anonymous shared memory (csrc/include/procfast/ring.h).
 
@@ -16,6 +17,7 @@ cdef class Ring:
     """
 
     cdef pf_ring *r
+    cdef Link link  # whose ring it is, or None
 
     @staticmethod
     def create(uint64_t maxsize=0, uint64_t max_bytes=0):
@@ -33,7 +35,7 @@ cdef class Ring:
         return self
 
     def __dealloc__(self):
-        if self.r:
+        if self.r and self.link is None:
             pf_ring_close(self.r)
 
     def fds(self):
