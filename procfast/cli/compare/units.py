@@ -8,6 +8,7 @@ _STEPS: dict[str, list[tuple[float, str]]] = {
     "s": [(1, "s"), (1e-3, "ms"), (1e-6, "us")],
     "cpu s": [(1e-3, "ms")],
     "bytes": [(1 << 20, "MiB")],
+    "fds": [(1, "")],
 }
 
 
@@ -17,7 +18,7 @@ def show(value: float, unit: str) -> str:
     size, name = next((step for step in steps if value >= step[0]), steps[-1])
     number = value / size
     digits = 0 if number >= 99.95 else 1 if number >= 9.995 else 2
-    return f"{number:.{digits}f} {name}"
+    return f"{number:.{digits}f} {name}".rstrip()
 
 
 def times(ratio: float) -> str:

@@ -1,7 +1,8 @@
 """What is timed: plain programs against the API of `multiprocessing`, the same for every backend.
 
 Nothing here knows which backend it runs on: each workload takes a context, uses `Queue()`, `put`,
-`get`, `Process(...)` as any program would, checks what arrived, and only then answers a number.
+`get`, `Pipe()`, `Process(...)` as any program would, checks what arrived, and only then answers a
+number.
 Processes are forked, so that what is timed is the object and not the start of an interpreter.
 
 How a throughput is taken: all processes are started and push a few items through (warm-up), meet at
@@ -14,6 +15,7 @@ import gc
 import hashlib
 import os
 import re
+import selectors
 import statistics
 import subprocess
 import sys
@@ -104,7 +106,78 @@ class Crew:
         return answers
 
 
-# --- one way through a queue ---------------------------------------------------------------------
+# --- what items go through -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way from one process to another: what the sender calls, what the receiver calls, and how
+    both are given up. Made before the fork, so each side has all of it."""
+
+    put: Callable[[Any], Any]
+    get: Callable[..., Any]
+    close: Callable[[], Any]
+
+
+def by_queue(ctx: ForkContext, put: str = "put", get: str = "get", descriptor: bool = False) -> Way:
+    """A `Queue()`. With `descriptor`, its own is asked for, as a program that uses `select` does
+    once: from then on the queue has to signal."""
+    queue = ctx.Queue()
+    reader: Any = queue._reader  # type: ignore[attr-defined]
+    expect(not descriptor or reader.fileno() >= 0, "no descriptor")
+
+    def close() -> None:
+        queue.close()
+        queue.join_thread()
+
+    return Way(getattr(queue, put), getattr(queue, get), close)
+
+
+def _selected(selector: Any, receive: Callable[[], Any]) -> Any:
+    selector.select()
+    return receive()
+
+
+def between(
+    sender: Any, receiver: Any, put: str = "send", get: str = "recv", select: bool = False
+) -> Way:
+    """From one end of a `Pipe()` to the other. With `select`, the receiver waits in a selector and
+    receives when that calls the end readable."""
+    take, used = getattr(receiver, get), [sender, receiver]
+    if select:
+        selector = selectors.DefaultSelector()
+        selector.register(receiver, selectors.EVENT_READ)
+        take = partial(_selected, selector, take)
+        used.append(selector)
+
+    def close() -> None:
+        for each in used:
+            each.close()
+
+    return Way(getattr(sender, put), take, close)
+
+
+def by_pipe(ctx: ForkContext, **options: Any) -> Way:
+    """A `Pipe(duplex=False)`; the options of `between`."""
+    receiver, sender = ctx.Pipe(duplex=False)
+    return between(sender, receiver, **options)
+
+
+by_bytes = partial(by_pipe, put="send_bytes", get="recv_bytes")
+
+
+def by_two_queues(ctx: ForkContext) -> tuple[Way, Way]:
+    """A queue there, another back."""
+    return by_queue(ctx), by_queue(ctx)
+
+
+def by_duplex_pipe(ctx: ForkContext, **options: Any) -> tuple[Way, Way]:
+    """Both directions of one `Pipe()`; the options of `between`."""
+    ours, theirs = ctx.Pipe()
+    return between(ours, theirs, **options), between(theirs, ours, **options)
+
+
+# --- one way -------------------------------------------------------------------------------------
 
 
 class Ints:
@@ -112,19 +185,29 @@ class Ints:
 
     size = 1
 
-    def items(self, count: int) -> list[int]:
+    def items(self, count: int) -> list[Any]:
         return [i & 255 for i in range(count)]
 
-    def take(self, get: Callable[[], Any], count: int) -> list[int]:
+    def take(self, get: Callable[[], Any], count: int) -> list[Any]:
         return [get() for _ in repeat(None, count)]
 
     warm_up = take
 
-    def take_all(self, get: Callable[[], Any]) -> list[int]:
+    def take_all(self, get: Callable[[], Any]) -> list[Any]:
         return list(iter(get, None))
 
-    def check(self, taken: list[int], count: int) -> None:
-        expect(taken == self.items(count), "the ints that came are not those that were sent")
+    def check(self, taken: list[Any], count: int) -> None:
+        expect(taken == self.items(count), "what came is not what was sent")
+
+
+class Words(Ints):
+    """Byte strings of 8; otherwise as Ints."""
+
+    size = 8
+
+    def items(self, count: int) -> list[Any]:
+        words = [i.to_bytes(8, "little") for i in range(256)]
+        return [words[i & 255] for i in range(count)]
 
 
 class Blocks:
@@ -174,8 +257,8 @@ class Arrays(Blocks):
         return bytes(payload[::512].tobytes())
 
 
-def _send(queue: Any, gate: Any, payload: Any, warm: int, count: int, ends: int) -> float:
-    put = queue.put
+def _send(way: Way, gate: Any, payload: Any, warm: int, count: int, ends: int) -> float:
+    put = way.put
     for item in payload.items(warm) + [None] * ends:
         put(item)
     items = payload.items(count) + [None] * ends
@@ -187,11 +270,11 @@ def _send(queue: Any, gate: Any, payload: Any, warm: int, count: int, ends: int)
 
 
 def _receive_counted(
-    queue: Any, gate: Any, payload: Any, warm: int, count: int, in_order: bool
+    way: Way, gate: Any, payload: Any, warm: int, count: int, in_order: bool
 ) -> Any:
-    payload.warm_up(queue.get, warm)
+    payload.warm_up(way.get, warm)
     gate.wait()
-    taken = payload.take(queue.get, count)
+    taken = payload.take(way.get, count)
     end = time.monotonic()
     if in_order:
         payload.check(taken, count)
@@ -199,10 +282,10 @@ def _receive_counted(
     return end, len(taken), sum(taken)
 
 
-def _receive_shared(queue: Any, gate: Any, payload: Any) -> Any:
-    payload.take_all(queue.get)
+def _receive_shared(way: Way, gate: Any, payload: Any) -> Any:
+    payload.take_all(way.get)
     gate.wait()
-    taken = payload.take_all(queue.get)
+    taken = payload.take_all(way.get)
     return time.monotonic(), len(taken), sum(taken)
 
 
@@ -210,30 +293,29 @@ def one_way(
     ctx: ForkContext,
     plan: Plan,
     payload: Any,
+    make: Callable[[ForkContext], Way] = by_queue,
     producers: int = 1,
     consumers: int = 1,
-    prepare: Callable[[Any], Any] = lambda queue: None,
     send: Callable[..., float] = _send,
     receive: Callable[..., Any] = _receive_counted,
 ) -> Sample:
-    """Items per second through one `Queue()`; `prepare` gets the queue before anybody uses it."""
+    """Items per second through what `make` makes."""
     if len(plan.cpus) == 1:
         pin(plan.cpus)
     warm = max(8, min(2000, 32 * MIB // payload.size))
 
     def run(each: int) -> float:
-        queue, gate, crew = ctx.Queue(), ctx.Barrier(producers + consumers), Crew(ctx)
-        prepare(queue)
+        way, gate, crew = make(ctx), ctx.Barrier(producers + consumers), Crew(ctx)
         ends = consumers if consumers > 1 else 0
         for _ in range(producers):
-            crew.start(send, queue, gate, payload, warm, each, ends)
+            crew.start(send, way, gate, payload, warm, each, ends)
         for _ in range(consumers):
             if consumers > 1:
-                crew.start(_receive_shared, queue, gate, payload)
+                crew.start(_receive_shared, way, gate, payload)
             else:
                 crew.start(
                     receive,
-                    queue,
+                    way,
                     gate,
                     payload,
                     warm * producers,
@@ -247,8 +329,7 @@ def one_way(
             expect(
                 sum(a[2] for a in received) == sum(payload.items(each)) * producers, "wrong items"
             )
-        queue.close()
-        queue.join_thread()
+        way.close()
         return float(max(a[0] for a in answers[producers:]) - min(answers[:producers]))
 
     each = warm
@@ -263,28 +344,21 @@ def one_way(
     return Sample(count / seconds, count, seconds)
 
 
-def ask_for_descriptor(queue: Any) -> None:
-    """What a program that uses `select` does once: from then on the queue has to signal."""
-    expect(queue._reader.fileno() >= 0, "no descriptor")
-
-
-def _send_many(queue: Any, gate: Any, payload: Any, warm: int, count: int, ends: int) -> float:
+def _send_many(way: Way, gate: Any, payload: Any, warm: int, count: int, ends: int) -> float:
     items = payload.items(count)
-    queue.put_many(payload.items(warm))
+    way.put(payload.items(warm))
     gate.wait()
     begin = time.monotonic()
     for i in range(0, count, 256):
-        queue.put_many(items[i : i + 256])
+        way.put(items[i : i + 256])
     return begin
 
 
-def _receive_many(
-    queue: Any, gate: Any, payload: Any, warm: int, count: int, in_order: bool
-) -> Any:
+def _receive_many(way: Way, gate: Any, payload: Any, warm: int, count: int, in_order: bool) -> Any:
     def take(count: int) -> list[Any]:
         taken: list[Any] = []
         while len(taken) < count:
-            taken += queue.get_many(min(256, count - len(taken)))
+            taken += way.get(min(256, count - len(taken)))
         return taken
 
     take(warm)
@@ -298,7 +372,7 @@ def _receive_many(
 # --- there and back ------------------------------------------------------------------------------
 
 
-def _echo(there: Any, back: Any, cpus: Iterable[int]) -> int:
+def _echo(there: Way, back: Way, cpus: Iterable[int]) -> int:
     pin(cpus)
     get, put, count = there.get, back.put, 0
     for item in iter(get, None):
@@ -307,9 +381,11 @@ def _echo(there: Any, back: Any, cpus: Iterable[int]) -> int:
     return count
 
 
-def ping_pong(ctx: ForkContext, plan: Plan) -> Sample:
+def ping_pong(
+    ctx: ForkContext, plan: Plan, make: Callable[[ForkContext], tuple[Way, Way]]
+) -> Sample:
     """Seconds for an int to go to another process and come back, median."""
-    there, back, crew = ctx.Queue(), ctx.Queue(), Crew(ctx)
+    (there, back), crew = make(ctx), Crew(ctx)
     crew.start(_echo, there, back, [plan.cpus[-1]])
     pin([plan.cpus[0]])
     put, get, clock = there.put, back.get, time.perf_counter_ns
@@ -331,6 +407,8 @@ def ping_pong(ctx: ForkContext, plan: Plan) -> Sample:
             break
     put(None)
     expect(crew.results() == [len(trips) + 500] and not wrong, "other items came back")
+    there.close()
+    back.close()
     spread = statistics.quantiles(trips, n=100)
     return Sample(
         spread[49] / 1e9,
@@ -340,30 +418,32 @@ def ping_pong(ctx: ForkContext, plan: Plan) -> Sample:
     )
 
 
-# --- waiting, memory, processes -------------------------------------------------------------------
+# --- waiting, memory, descriptors, processes -----------------------------------------------------
 
 
-def _blocked(queue: Any, ready: Any) -> float:
-    queue.put(0)
-    queue.get()  # the first use may set up things; the wait is what is measured
+def _blocked(way: Way, ready: Any) -> float:
+    way.put(0)
+    way.get()  # the first use may set up things; the wait is what is measured
     ready.send(None)
     begin = time.process_time()
-    item = queue.get()
+    item = way.get()
     used = time.process_time() - begin
     expect(item == "awake", "another item")
     return used
 
 
-def blocked_get(ctx: ForkContext, plan: Plan) -> Sample:
-    """Seconds of CPU that a process uses while it waits in `get()`, with all of its threads."""
+def blocked(ctx: ForkContext, plan: Plan, make: Callable[[ForkContext], Way]) -> Sample:
+    """Seconds of CPU that a process uses while it waits for an item, with all of its threads."""
     seconds = 2.0 if plan.quick else 10.0
-    queue, crew = ctx.Queue(), Crew(ctx)
+    way, crew = make(ctx), Crew(ctx)
     receive, send = ctx.Pipe(duplex=False)
-    crew.start(_blocked, queue, send)
+    crew.start(_blocked, way, send)
     receive.recv()
     time.sleep(seconds)
-    queue.put("awake")
-    return Sample(crew.results()[0], 1, seconds)
+    way.put("awake")
+    sample = Sample(crew.results()[0], 1, seconds)
+    way.close()
+    return sample
 
 
 def memory_of(pids: Iterable[int]) -> int:
@@ -442,6 +522,53 @@ def backlog(ctx: ForkContext, plan: Plan) -> Sample:
     return Sample(max(0, after - before), count, extra={"full": full - before, "backlog": size})
 
 
+def make_and_close(ctx: ForkContext, plan: Plan, duplex: bool) -> Sample:
+    """Seconds to create a `Pipe()` and close both ends, median. Not timed: each sixteenth, which
+    is used in between."""
+    times: list[float] = []
+    clock = time.perf_counter
+    stop = clock() + plan.seconds
+    while clock() < stop:
+        one, other = ctx.Pipe(duplex)
+        other.send(len(times))
+        expect(one.recv() == len(times), "another item")
+        one.close()
+        other.close()
+        for _ in range(15):
+            begin = clock()
+            one, other = ctx.Pipe(duplex)
+            one.close()
+            other.close()
+            times.append(clock() - begin)
+    return Sample(statistics.median(times), len(times), sum(times))
+
+
+def descriptors(ctx: ForkContext, plan: Plan) -> Sample:
+    """Descriptors that a process has for each end of a `Pipe()` that it uses and selects on."""
+    many = 64
+
+    def use() -> float:
+        before = len(os.listdir("/proc/self/fd"))
+        kept = []
+        for i in range(many):
+            one, other = ctx.Pipe()
+            for sender, receiver in ((one, other), (other, one)):
+                sender.send(i)
+                expect(receiver.fileno() >= 0 and receiver.recv() == i, "another item")
+            other.close()
+            kept.append(one)
+        held = len(os.listdir("/proc/self/fd")) - before
+        for one in kept:
+            one.close()
+        return held / many
+
+    use()  # what the first ones set up for good belongs to no end
+    before = len(os.listdir("/proc/self/fd"))
+    held = use()
+    expect(len(os.listdir("/proc/self/fd")) == before, "descriptors were left open")
+    return Sample(held, many)
+
+
 def _nothing() -> None:
     pass
 
@@ -504,9 +631,9 @@ class Case:
 
     key: str
     title: str
-    unit: str  # "items/s" and "bytes/s": more is better; "s", "cpu s" and "bytes": less is better
+    unit: str  # "items/s" and "bytes/s": more is better; of all others less is
     run: Callable[[ForkContext, Plan], Sample]
-    goal: float | None = None  # a ratio; for "cpu s" and "bytes" a ceiling of the native side
+    goal: float | None = None  # a ratio; where the number is absolute, the native side's ceiling
     place: str = "free"  # "free", "one" CPU for all processes, two CPUs "apart"
     needs: str = ""  # a module that has to be installed
     linux: bool = False  # reads /proc
@@ -514,7 +641,7 @@ class Case:
     @property
     def absolute(self) -> bool:
         """Whether the number stands for itself, without a ratio."""
-        return self.unit in ("cpu s", "bytes")
+        return self.unit in ("cpu s", "bytes", "fds")
 
 
 def _rate(payload: Callable[[], Any], **options: Any) -> Callable[[ForkContext, Plan], Sample]:
@@ -532,7 +659,7 @@ def _bytes_rate(
     return run
 
 
-def _one_way_cases() -> list[Case]:
+def _queue_cases() -> list[Case]:
     sizes: list[tuple[str, str, type[Blocks], int, float, str]] = [
         ("bytes.64k", "bytes of 64 KiB", Blocks, 64 << 10, 5, ""),
         ("bytes.1m", "bytes of 1 MiB", Blocks, MIB, 20, ""),
@@ -568,14 +695,19 @@ def _one_way_cases() -> list[Case]:
             "queue.int.select",
             "Queue: small ints, `_reader.fileno()` asked for",
             "items/s",
-            _rate(Ints, prepare=ask_for_descriptor),
+            _rate(Ints, make=partial(by_queue, descriptor=True)),
             2,
         ),
         Case(
             "queue.int.many",
             "Queue: small ints by put_many/get_many of 256",
             "items/s",
-            _rate(Ints, send=_send_many, receive=_receive_many),
+            _rate(
+                Ints,
+                make=partial(by_queue, put="put_many", get="get_many"),
+                send=_send_many,
+                receive=_receive_many,
+            ),
         ),
     ]
     for key, title, payload, size, goal, needs in sizes:
@@ -584,12 +716,59 @@ def _one_way_cases() -> list[Case]:
     return cases
 
 
+def _trip_cases() -> list[Case]:
+    by_queues, by_ends, by_select = (
+        partial(ping_pong, make=make)
+        for make in (by_two_queues, by_duplex_pipe, partial(by_duplex_pipe, select=True))
+    )
+    queues, pipe = "There and back by two queues", "Pipe: there and back"
+    return [
+        Case("pingpong.apart", f"{queues}, two CPUs", "s", by_queues, 15, "apart"),
+        Case("pingpong.one", f"{queues}, one CPU", "s", by_queues, 1, "one"),
+        Case("pipe.pingpong.apart", f"{pipe}, two CPUs", "s", by_ends, 10, "apart"),
+        Case("pipe.pingpong.one", f"{pipe}, one CPU", "s", by_ends, 1, "one"),
+        Case("pipe.pingpong.select", f"{pipe} by select, two CPUs", "s", by_select, 1.2, "apart"),
+    ]
+
+
+def _pipe_cases() -> list[Case]:
+    ints, selected = (_rate(Ints, make=partial(by_pipe, select=on)) for on in (False, True))
+    words = _rate(Words, make=by_bytes)
+    blocks, mib = (_bytes_rate(partial(Blocks, size), make=by_bytes) for size in (64 << 10, MIB))
+    arrays = _bytes_rate(partial(Arrays, 16 * MIB), make=by_pipe)
+    return [
+        Case("pipe.int", "Pipe: small ints", "items/s", ints),
+        Case("pipe.int.select", "Pipe: small ints, by select", "items/s", selected, 1.2),
+        Case("pipe.bytes.8", "Pipe: bytes of 8", "items/s", words, 8),
+        Case("pipe.bytes.64k", "Pipe: bytes of 64 KiB", "bytes/s", blocks, 3),
+        Case("pipe.bytes.1m", "Pipe: bytes of 1 MiB", "bytes/s", mib, 10),
+        Case(
+            "pipe.numpy.16m", "Pipe: float64 array of 16 MiB", "bytes/s", arrays, 15, needs="numpy"
+        ),
+    ]
+
+
+def _standing_cases() -> list[Case]:
+    in_get, in_recv = (partial(blocked, make=make) for make in (by_queue, by_pipe))
+    duplex, single = (partial(make_and_close, duplex=duplex) for duplex in (True, False))
+    used = "CPU used by a process blocked in"
+    return [
+        Case("blocked", f"{used} get()", "cpu s", in_get, 0.010),
+        Case("pipe.blocked", f"{used} recv()", "cpu s", in_recv, 0.010),
+        Case(
+            "memory", "Memory kept after a drained backlog", "bytes", backlog, 64 * MIB, linux=True
+        ),
+        Case("pipe.make", "Pipe: create and close", "s", duplex, 0.5),
+        Case("pipe.make.single", "Pipe: create and close, one way", "s", single, 0.5),
+        Case("pipe.fds", "Pipe: descriptors of an end", "fds", descriptors, 3, linux=True),
+    ]
+
+
 CASES: list[Case] = [
-    *_one_way_cases(),
-    Case("pingpong.apart", "There and back by two queues, two CPUs", "s", ping_pong, 15, "apart"),
-    Case("pingpong.one", "There and back by two queues, one CPU", "s", ping_pong, 1, "one"),
-    Case("blocked", "CPU used by a process blocked in get()", "cpu s", blocked_get, 0.010),
-    Case("memory", "Memory kept after a drained backlog", "bytes", backlog, 64 * MIB, linux=True),
+    *_queue_cases(),
+    *_pipe_cases(),
+    *_trip_cases(),
+    *_standing_cases(),
     Case("process.fork", "Process: start and join, fork", "s", start_and_join, 1),
     Case("import", "import, and the first Queue()", "s", import_time),
     Case(
