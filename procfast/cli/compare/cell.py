@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import multiprocessing.connection
 import multiprocessing.queues
 import os
 from typing import Any
@@ -31,8 +32,13 @@ def run(key: str, backend: str, quick: bool) -> workloads.Sample:
     place = {"free": usable, "one": usable[:1], "apart": [usable[0], usable[-1]]}[case.place]
     sample = case.run(ctx, workloads.Plan(quick, place))
     put: Any = type(ctx.Queue()).put
-    own = put is not multiprocessing.queues.Queue.put
-    workloads.expect(own == (backend != "stdlib"), f"this is not the queue of {backend}")
+    send: Any = type(ctx.Pipe()[0]).send
+    own = backend != "stdlib"
+    for name, found, original in (
+        ("queue", put, multiprocessing.queues.Queue.put),
+        ("pipe", send, multiprocessing.connection.Connection.send),
+    ):
+        workloads.expect((found is not original) == own, f"this is not the {name} of {backend}")
     return sample
 
 
