@@ -1,5 +1,6 @@
 """Writes the table of a `python -m procfast compare --json FILE` run into README.md and the docs.
 
+    python tools/bench_table.py                        makes such a run first
     python tools/bench_table.py FILE [MARKDOWN ...]
 
 Replaces what stands between the table:begin and table:end comments; the files default to README.md
@@ -11,8 +12,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from procfast.cli.compare import main as compare
 from procfast.cli.compare.units import show, times
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,11 +48,19 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join([*lines, "", note, *(f"Left out: {line}." for line in record["left_out"])])
 
 
+def measured() -> dict[str, Any]:
+    """A run made now."""
+    with TemporaryDirectory() as directory:
+        file = Path(directory, "run.json")
+        if code := compare(["--json", str(file)]):
+            raise SystemExit(code)
+        record: dict[str, Any] = json.loads(file.read_text())
+        return record
+
+
 def main(arguments: list[str]) -> None:
     """Rewrite the files."""
-    if not arguments:
-        raise SystemExit(__doc__)
-    record = json.loads(Path(arguments[0]).read_text())
+    record = json.loads(Path(arguments[0]).read_text()) if arguments else measured()
     if record["backends"] != ["stdlib", "native"]:
         raise SystemExit("this run did not compare native with the standard library")
     for path in map(Path, arguments[1:] or [ROOT / "README.md", ROOT / "docs" / "performance.md"]):
