@@ -25,11 +25,7 @@ def forward(lines):
         line.send("sent by one that was not there when the pipe was made")
 
 
-def through_a_queue():
-    clients = procfast.Queue()
-    workers = [procfast.Process(target=greet, args=(clients,)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
+def through_a_queue(clients):
     for name in ("anna", "ben", "cleo"):
         ours, theirs = procfast.Pipe()
         clients.put((name, theirs))
@@ -44,30 +40,37 @@ def through_a_queue():
         else:
             raise AssertionError("a message from nobody")
         ours.close()
-    for _ in workers:
-        clients.put(None)
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
 
 
-def through_a_pipe():
-    lines, theirs = procfast.Pipe()
-    process = procfast.Process(target=forward, args=(theirs,))
-    process.start()
-    theirs.close()
+def through_a_pipe(lines):
     reader, writer = procfast.Pipe(duplex=False)
     lines.send(writer)
     print(reader.recv())
-    process.join()
-    assert process.exitcode == 0
-    for end in (lines, reader, writer):
-        end.close()
+    reader.close()
+    writer.close()
+
+
+def main():
+    clients = procfast.Queue()
+    lines, theirs = procfast.Pipe()
+    processes = [procfast.Process(target=greet, args=(clients,)) for _ in range(2)]
+    processes.append(procfast.Process(target=forward, args=(theirs,)))
+    for process in processes:
+        process.start()
+    theirs.close()
+
+    through_a_queue(clients)
+    through_a_pipe(lines)
+    for _ in range(2):
+        clients.put(None)
+    lines.close()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    print(procfast.backend, procfast.get_start_method(), "ok")
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         procfast.set_start_method(sys.argv[1])
-    through_a_queue()
-    through_a_pipe()
-    print(procfast.backend, procfast.get_start_method(), "ok")
+    main()
