@@ -7,6 +7,7 @@ is dead, and that there is something to receive, for `select` and for those who 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from multiprocessing import connection, reduction
 from typing import Any
 
@@ -36,24 +37,38 @@ def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     return one, two
 
 
+# The link is pickled as an object of its own: both ends in one message share it.
+
+
+def _reduce_link(link: _native.Link) -> tuple[Any, ...]:
+    rings, memory = link._parts()
+    return _rebuild_link, (rings, reduction.DupFd(memory))
+
+
+def _rebuild_link(rings: int, memory: Any) -> _native.Link:
+    return _own(memory, lambda fd: _native.attach_link(rings, fd))
+
+
 def _reduce(end: Connection) -> tuple[Any, ...]:
-    rings, which, memory, wire = end._parts()
-    return _rebuild, (rings, which, reduction.DupFd(memory), reduction.DupFd(wire))
+    link, which, wire = end._parts()
+    return _rebuild, (link, which, reduction.DupFd(wire))
 
 
-def _rebuild(rings: int, which: int, memory: Any, wire: Any) -> Connection:
-    fds: list[int] = []
-    try:
-        for passed in (memory, wire):
-            fds.append(passed.detach())
-            os.set_inheritable(fds[-1], False)
-        end = Connection()
-        end._attach(rings, which, *fds)
-    except BaseException:
-        for fd in fds:
-            os.close(fd)
-        raise
+def _rebuild(link: _native.Link, which: int, wire: Any) -> Connection:
+    end = Connection()
+    _own(wire, lambda fd: end._attach(link, which, fd))
     return end
 
 
+def _own(passed: Any, use: Callable[[int], Any]) -> Any:
+    fd = passed.detach()
+    try:
+        os.set_inheritable(fd, False)
+        return use(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+reduction.register(_native.Link, _reduce_link)
 reduction.register(Connection, _reduce)

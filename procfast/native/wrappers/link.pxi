@@ -57,6 +57,11 @@ cdef class Link:
         else:
             pf_link_close(&self.link)
 
+    def _parts(self):
+        """(rings, memory): what another process needs to attach."""
+        self.shared = True
+        return self.link.rings, self.link.fd
+
     cdef Ring ring(self, unsigned which):
         cdef Ring ring = Ring.__new__(Ring)
         ring.r = self.link.ring[which]
@@ -78,7 +83,8 @@ cdef Link new_link(unsigned rings):
     return self
 
 
-cdef Link attach_link(unsigned rings, int fd):
+def attach_link(unsigned rings, int fd):
+    """A link whose descriptor came from another process; it is the link's own afterwards."""
     cdef Link self = Link.__new__(Link)
     check(pf_link_attach(&self.link, rings, fd))
     self.open = True
@@ -269,15 +275,16 @@ cdef class RingConnection:
         self.incoming = self.outgoing = None
         self.link = None
 
-    def _attach(self, unsigned rings, unsigned end, int memory, int fd):
-        """Becomes an end whose descriptors came from another process; they are its own afterwards."""
-        self.start(attach_link(rings, memory), end, fd)
+    def _attach(self, Link link not None, unsigned end, int fd):
+        """Becomes an end whose descriptor came from another process; it is its own afterwards."""
+        if end > 1:
+            raise ValueError(f"end must be 0 or 1, not {end}")
+        self.start(link, end, fd)
 
     def _parts(self):
-        """(rings, end, memory, wire): what another process needs to attach."""
+        """(link, end, wire): what another process needs to attach."""
         self.check_open()
-        self.link.shared = True
-        return self.link.link.rings, self.end, self.link.link.fd, self.fd
+        return self.link, self.end, self.fd
 
     cdef int check_open(self) except -1:
         if self.fd < 0:
