@@ -151,6 +151,7 @@ struct pf_ring { /* process-local; what changes is guarded by the side's lock, o
     struct view seen;                           /* consumers: the producers' last record read */
     _Atomic int64_t spin[2];                    /* how long waiting by spinning has been paying, ns */
     _Atomic uint32_t idle[3], impatience;
+    struct { _Atomic uint32_t rest, misses; } yield[2]; /* calls to pass, and the same after the next miss */
     struct { _Atomic(void *) addr; _Atomic uint64_t size; } map[BLOCKS];
 };
 
@@ -226,6 +227,36 @@ static int sleep_on(_Atomic uint32_t *word, uint32_t w, int64_t deadline, int64_
     return rc == -EAGAIN ? 0 : rc;
 }
 
+/* On this very CPU the peer commits only when it is let: that costs one switch, where a sleep costs a ring as well.
+ * Where others want the CPU too the turn comes back late, and only sleepers are preferred: then rarely again. */
+#define YIELD_MAX INT64_C(50000)
+#define YIELD_LATE 256
+#define YIELD_REST 4096
+
+static bool yield_to(struct pf_ring *r, int side, struct side *s, uint32_t w)
+{
+    uint32_t rest = pf__peek(&r->yield[side].rest), misses = pf__peek(&r->yield[side].misses);
+    if (rest > 0) {
+        pf__put(&r->yield[side].rest, rest - 1);
+        return false;
+    }
+    int64_t start = pf_now();
+    bool moved = false, late = false;
+    for (int i = 0; i < 2 && !moved && !late; i++) {
+        sched_yield();
+        moved = pf__load(&s->word) >> 8 != w >> 8;
+        late = pf_now() - start > YIELD_MAX;
+    }
+    if (moved && !late) {
+        pf__put(&r->yield[side].misses, misses - (misses + 15) / 16);
+        return true;
+    }
+    misses = late && misses < YIELD_LATE ? YIELD_LATE : misses < YIELD_REST / 2 ? 2 * misses + 1 : YIELD_REST;
+    pf__put(&r->yield[side].misses, misses);
+    pf__put(&r->yield[side].rest, misses);
+    return moved;
+}
+
 /* Spinning pays where the peer is about to commit on another CPU; elsewhere it steals the peer's time. */
 #define SPIN_MAX INT64_C(50000)
 #define SPIN_MIN INT64_C(500)
@@ -234,8 +265,10 @@ static bool spin_on(struct pf_ring *r, int side, struct side *s, uint32_t w, int
 {
     int cpu = pf__cpu();
     int64_t budget = pf__peek(&r->spin[side]);
-    if (cpu < 0 || cpu == pf__peek(&s->cpu))
+    if (cpu < 0)
         return false;
+    if (cpu == pf__peek(&s->cpu))
+        return r->window && yield_to(r, side, s, w);
     if (budget < SPIN_MIN) { /* has not been paying: try again now and then */
         if (atomic_fetch_add_explicit(&r->idle[side], 1, memory_order_relaxed) & 15)
             return false;
