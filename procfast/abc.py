@@ -77,7 +77,7 @@ class Process(Protocol):
 
 @runtime_checkable
 class Connection(Protocol):
-    """One end of a pipe, or of a queue (`_reader`, `_writer`)."""
+    """One end of a pipe. A queue's `_reader` and `_writer` are the same but for recv_bytes_into."""
 
     @property
     def closed(self) -> bool:
@@ -104,13 +104,23 @@ class Connection(Protocol):
         """Send bytes as one message."""
 
     def recv_bytes(self, maxlength: int | None = None) -> bytes:
-        """The next message as bytes."""
+        """The next message as bytes. OSError where it is longer than maxlength; the end is of no use then."""
+
+    def recv_bytes_into(self, buf: Any, offset: int = 0) -> int:
+        """Receive the next message into a writable buffer from `offset` on: its length. BufferTooShort, with the
+        message, where it does not fit."""
 
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Whether there is something to receive, waiting at most `timeout` seconds (None: for ever)."""
 
     def close(self) -> None:
         """No more use of it in this process."""
+
+    def __enter__(self) -> Connection:
+        """Itself."""
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes it."""
 
 
 @runtime_checkable
@@ -232,8 +242,11 @@ class Context(Protocol):
     def SimpleQueue(self) -> _SimpleQueue[Any]:
         """A queue with no more than put, get, empty and close."""
 
-    def Pipe(self, duplex: bool = True) -> tuple[Any, Any]:
-        """Two connected ends; with duplex=False the first only receives, the second only sends."""
+    def Pipe(self, duplex: bool = True) -> tuple[Connection, Connection]:
+        """Two connected ends; with duplex=False the first only receives, the second only sends.
+
+        recv() raises EOFError and send() BrokenPipeError when every copy of the other end is closed or its holder dead.
+        """
 
     def Lock(self) -> Any:
         """A lock; anybody may release it."""

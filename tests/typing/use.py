@@ -12,6 +12,9 @@ def work(queue: "procfast.abc.Queue[int]") -> None:
 
 ctx = procfast.get_context("fork", backend="native")
 queue = ctx.Queue(3, max_bytes=1 << 20)
+left, right = ctx.Pipe(duplex=False)
+right.send_bytes(b"abc", 1)
+length: int = left.recv_bytes_into(bytearray(8), offset=4)
 process = ctx.Process(target=work, args=(queue,), daemon=True)
 process.start()
 code: int | None = process.exitcode
