@@ -1493,7 +1493,7 @@ static pid_t start(const struct cell *c, struct control *control)
 int main(int argc, char **argv)
 {
     int64_t began = pf_now();
-    int workers = 2;
+    int workers = 4; /* more than there may be CPUs: most of the time they sleep */
     out = stdout;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 1; i < argc; i++) {
