@@ -8,8 +8,12 @@
  * Asserted in each cell: the survivors finish a fixed amount of work within LIMIT; every item that was
  * committed is received once, whole, in its producer's order, but for what a killed consumer had taken;
  * nothing that was not committed is received; a process that is stopped keeps its locks, and is in
- * nobody's way where it has none; an armed bell is readable while something is there; in the end a fresh
- * process can use the ring, and no block is lent. Over all cells: every point was reached by a victim.
+ * nobody's way where it has none; an armed bell, and the wire of a link, is readable while something is there; in
+ * the end a fresh process can use the ring, and no block is lent. Over all cells: every point was reached by a victim.
+ *
+ * A message of several parts counts from its last part on; one whose writer died before is received by nobody. Turns
+ * are kept, and buried, like locks. Where the victim alone had its end of the link, the others are told: readers when
+ * they have everything that was committed, and writers soon.
  *
  *   crash_matrix [-v] [-f] [-j workers] [text]
  *
@@ -20,6 +24,7 @@
 #include <sys/syscall.h>
 
 #include "check.h"
+#include "procfast/link.h"
 #include "procfast/mutex.h"
 
 #define LIMIT (3 * PF_SECOND)
@@ -39,8 +44,9 @@ static const char *const role_name[] = {"setup",    "victim", "survivor", "survi
 #define MASK(role) (1u << (role))
 #define RECOVERERS (MASK(SURVIVOR) | MASK(RELIEVER) | MASK(PROBER))
 
-enum op { NONE, PUT, GET, BLOCK, RETURN, ARM, SETTLE, DONE, JOIN, OPS };
-static const char *const op_name[] = {"nothing", "put", "get", "block", "return", "arm", "settle", "done", "join"};
+enum op { NONE, PUT, GET, BLOCK, RETURN, ARM, SETTLE, DONE, JOIN, BEGIN, END, PART, LEAVE, OPS };
+static const char *const op_name[] = {"nothing", "put",  "get",   "block", "return",   "arm",  "settle",
+                                      "done",    "join", "begin", "end",   "get_part", "leave"};
 
 enum action { NOTHING, KILL, STOP, HOLD };
 static const char *const action_name[] = {"nothing", "kill", "stop", "hold"};
@@ -50,6 +56,7 @@ static const char *const action_name[] = {"nothing", "kill", "stop", "hold"};
 struct part { /* one participant's account, written by itself */
     _Atomic int op, last; /* what it is in, the point passed last */
     _Atomic bool committed, dead;
+    _Atomic unsigned turns; /* in its hands: WRITING | READING */
     _Atomic uint32_t batch, put; /* items of this call; items put so far */
     _Atomic uint32_t got;
     uint32_t item[ITEMS]; /* producer << 24 | seq, in the order received */
@@ -74,7 +81,8 @@ struct control {
     char why[400];
     _Atomic uint32_t passed[POINTS]; /* by the victim */
     _Atomic uint32_t after[POINTS];  /* by recoverers, after the first gate */
-    uint32_t lost_min, lost_max;     /* what died in consumers' hands */
+    uint32_t lost_min;               /* what died in consumers' hands, */
+    _Atomic uint32_t lost_max;       /* or was thrown away: so many at most */
     uint32_t corpse;                 /* the owner that the corpse left in a lock */
     struct part part[ROLES];
 };
@@ -88,9 +96,12 @@ static struct control *ctl; /* of this cell; NULL in the driver */
 static enum role role;
 static struct part *me;
 static struct pf_ring *ring;
+static struct pf_link chain; /* the link that it is a ring of */
+static bool streaming;       /* this process puts a message of several parts */
+enum { WRITING = 1, READING = 2 };
 
 static const char *point_name[POINTS];
-static int npoints, published[3];
+static int npoints, published[4], put_turn, get_turn, turn_ended;
 
 extern const char *const __start_pf_points[], *const __stop_pf_points[];
 
@@ -111,9 +122,12 @@ static void collect_points(void)
             point_name[npoints++] = *p;
         }
     }
-    const char *names[] = {"commit.published", "commit.published.plain", "commit.woken"};
-    for (int i = 0; i < 3; i++)
+    const char *names[] = {"commit.published", "commit.published.plain", "commit.published.quietly", "commit.woken"};
+    for (int i = 0; i < 4; i++)
         published[i] = point_index(names[i]);
+    put_turn = point_index("put.turn");
+    get_turn = point_index("get.turn");
+    turn_ended = point_index("turn.ended");
 }
 
 static _Noreturn __attribute__((format(printf, 1, 2))) void fail(const char *format, ...)
@@ -134,6 +148,19 @@ static _Noreturn __attribute__((format(printf, 1, 2))) void fail(const char *for
             fail(__VA_ARGS__);                                                                      \
     } while (0)
 
+/* A turn of its own; one that it buries for the dead it does in some other operation. */
+static void note_turn(int x)
+{
+    if (x == put_turn && streaming)
+        atomic_fetch_or(&me->turns, WRITING);
+    else if (x == get_turn)
+        atomic_fetch_or(&me->turns, READING);
+    else if (x == turn_ended && atomic_load(&me->op) == END)
+        atomic_fetch_and(&me->turns, ~(unsigned)WRITING);
+    else if (x == turn_ended && atomic_load(&me->op) == LEAVE)
+        atomic_fetch_and(&me->turns, ~(unsigned)READING);
+}
+
 void pf__point(const char *name);
 void pf__point(const char *name)
 {
@@ -145,8 +172,11 @@ void pf__point(const char *name)
         atomic_fetch_add(&ctl->passed[x], 1);
     if ((RECOVERERS & MASK(role)) && atomic_load(&ctl->gate[FIRST].hit))
         atomic_fetch_add(&ctl->after[x], 1);
-    if (x == published[0] || x == published[1] || x == published[2])
-        atomic_store(&me->committed, true);
+    for (int i = 0; i < 4; i++) {
+        if (x == published[i])
+            atomic_store(&me->committed, true);
+    }
+    note_turn(x);
     for (int i = 0; i < GATES; i++) {
         struct gate *g = &ctl->gate[i];
         if (!(g->roles & MASK(role)) || g->point != x || (i == SECOND && !atomic_load(&ctl->gate[FIRST].hit)))
@@ -155,7 +185,7 @@ void pf__point(const char *name)
             continue;
         struct pf_ring_stats s;
         pf_ring_stats(ring, &s);
-        atomic_store(&ctl->dirty, s.producer || s.consumer || s.lent_bytes);
+        atomic_store(&ctl->dirty, s.producer || s.consumer || s.lent_bytes || atomic_load(&me->turns));
         if (g->action == KILL)
             atomic_store(&me->dead, true);
         atomic_store(&g->hit, true);
@@ -171,8 +201,10 @@ void pf__point(const char *name)
 
 /* ---- items ------------------------------------------------------------------------------------------- */
 
-enum kind { SMALL, INLINE, BLOCKS };
+enum kind { SMALL, INLINE, BLOCKS, PARTS, LONG };
 #define SMALL_LEN 96
+#define PARTS_LEN 18000 /* in three */
+#define LONG_LEN 1600000 /* in four: the third waits for a reader */
 #define INLINE_LEN 32000 /* 32 of them reach the soft end of the ring, 525 the memory that is kept */
 #define BLOCK_LEN(k) ((k) ? UINT64_C(70000) : UINT64_C(5000))
 
@@ -245,8 +277,12 @@ static int64_t until(int64_t patience)
     return patience < 0 ? PF_TRY : pf_now() + patience;
 }
 
+static int put_parts(unsigned n, uint64_t len, int64_t patience);
+
 static int put(enum kind kind, int64_t patience)
 {
+    if (kind >= PARTS)
+        return put_parts(kind == PARTS ? 3 : 4, kind == PARTS ? PARTS_LEN : LONG_LEN, patience);
     static char buf[INLINE_LEN];
     uint64_t len = kind == INLINE ? INLINE_LEN : SMALL_LEN;
     unsigned nblocks = kind == BLOCKS ? 2 : 0;
@@ -272,6 +308,46 @@ static int put(enum kind kind, int64_t patience)
         for (unsigned k = 0; k < nblocks; k++)
             pf_ring_return(ring, &loan[k]);
     }
+    return rc;
+}
+
+/* One item in n parts, the second of them in a block. */
+static int put_parts(unsigned n, uint64_t len, int64_t patience)
+{
+    static char buf[LONG_LEN];
+    uint64_t piece = len / n, turn;
+    make_item(buf, atomic_load(&me->put), 0, len);
+    begin(BEGIN, 0);
+    int64_t deadline = until(patience);
+    int rc = pf_ring_begin(ring, &turn);
+    MUST(rc == 0, "begin: %s", pf_strerror(-rc));
+    streaming = true;
+    unsigned i = 0;
+    for (; i < n && rc == 0; i++) {
+        struct pf_iov iov = {buf + i * piece, i == 1 ? 0 : piece};
+        struct pf_loan loan;
+        if (i == 1) {
+            begin(BLOCK, 0);
+            rc = pf_ring_block(ring, piece, &loan);
+            MUST(rc == 0, "no block: %s", pf_strerror(-rc));
+            memcpy(loan.base, buf + piece, piece);
+        }
+        begin(PUT, i == n - 1);
+        do
+            rc = i == 0 ? pf_ring_put_first(ring, turn, &iov, 1, NULL, 0, deadline)
+                        : pf_ring_put_part(ring, turn, &iov, 1, &loan, i == 1, deadline);
+        while (rc == -EINTR);
+        if (rc < 0 && i == 1)
+            pf_ring_return(ring, &loan);
+    }
+    if (rc == 0)
+        atomic_fetch_add(&me->put, 1);
+    if (rc == 0 || i > 1) {
+        begin(END, 0);
+        pf_ring_end(ring, turn, rc == 0);
+    }
+    streaming = false;
+    end();
     return rc;
 }
 
@@ -302,14 +378,63 @@ static int settle(void)
     return rc;
 }
 
-/* At most max items; how many, or an error. */
-static int get(unsigned max, int64_t patience)
+static void note_item(const struct pf_box *box)
+{
+    uint32_t n = atomic_load(&me->got);
+    MUST(n < ITEMS, "too many items");
+    me->item[n] = check_item(box);
+    atomic_store(&me->got, n + 1);
+}
+
+static void drop(struct pf_box *box)
+{
+    for (uint32_t k = 0; k < box->nloans; k++)
+        pf_ring_return(ring, &box->loans[k]);
+    pf_box_clear(box);
+}
+
+/* The rest of the item that began with `first`: 1, 0 it was torn, or an error. */
+static int get_rest(const struct pf_box *first, int64_t deadline)
+{
+    static char bytes[LONG_LEN];
+    struct item it;
+    struct pf_box whole = {.data = bytes, .len = first->len};
+    int rc = 0;
+    MUST(first->len >= sizeof it, "torn: an item that begins with %llu bytes", (unsigned long long)first->len);
+    memcpy(&it, first->data, sizeof it);
+    MUST(it.magic == MAGIC && it.sum == item_sum(&it) && it.len <= LONG_LEN, "torn: header of an item in parts");
+    memcpy(bytes, first->data, first->len);
+    while (whole.len < it.len) {
+        struct pf_box box = {0};
+        begin(PART, 1);
+        do
+            rc = pf_ring_get_part(ring, first, &box, deadline);
+        while (rc == -EINTR);
+        if (rc < 0)
+            break;
+        uint64_t len = box.nloans ? box.loans[0].len : box.len;
+        MUST(len <= it.len - whole.len, "torn: a part of %llu bytes too many", (unsigned long long)len);
+        memcpy(bytes + whole.len, box.nloans ? box.loans[0].base : box.data, len);
+        whole.len += len;
+        drop(&box);
+    }
+    if (rc >= 0)
+        note_item(&whole);
+    else if (rc != -PF_ETORN && rc != -EPIPE)
+        atomic_fetch_add(&ctl->lost_max, 1); /* given up: its writer may go on */
+    begin(LEAVE, 0);
+    pf_ring_leave(ring, first->reader);
+    end();
+    return rc >= 0 ? 1 : rc == -PF_ETORN || rc == -EPIPE ? 0 : rc;
+}
+
+/* At most max items; how many (0: it was torn), or an error. */
+static int get_some(unsigned max, int64_t deadline)
 {
     static struct pf_box box[BATCH];
     bool quiet = false;
+    int rc, got = 0, failed = 0;
     begin(GET, max);
-    int64_t deadline = until(patience);
-    int rc;
     do
         rc = max == 1 ? pf_ring_get(ring, box, deadline) : pf_ring_get_many(ring, box, max, deadline, &quiet);
     while (rc == -EINTR);
@@ -318,22 +443,34 @@ static int get(unsigned max, int64_t patience)
         rc = 1;
     }
     for (int i = 0; i < rc; i++) {
-        uint32_t n = atomic_load(&me->got);
-        MUST(n < ITEMS, "too many items");
-        me->item[n] = check_item(&box[i]);
-        atomic_store(&me->got, n + 1);
+        if (!box[i].writer) {
+            note_item(&box[i]);
+            got++;
+            continue;
+        }
+        MUST(i == rc - 1, "the beginning of an item in parts, and more");
+        failed = get_rest(&box[i], deadline);
+        got += failed == 1;
     }
     begin(RETURN, 0);
-    for (int i = 0; i < rc; i++) {
-        for (uint32_t k = 0; k < box[i].nloans; k++)
-            pf_ring_return(ring, &box[i].loans[k]);
-        pf_box_clear(&box[i]);
-    }
+    for (int i = 0; i < rc; i++)
+        drop(&box[i]);
     if (quiet) {
         int settled = settle();
         MUST(settled == 0 || (role == PROBER && settled == -ETIMEDOUT), "settle: %s", pf_strerror(-settled));
     }
     end();
+    return rc < 0 ? rc : got == 0 && failed < 0 ? failed : got;
+}
+
+/* At most max items, but for what is torn; how many, or an error. */
+static int get(unsigned max, int64_t patience)
+{
+    int64_t deadline = until(patience);
+    int rc;
+    do
+        rc = get_some(max, deadline);
+    while (rc == 0);
     return rc;
 }
 
@@ -401,8 +538,12 @@ static void join(void)
 /* ---- scenarios --------------------------------------------------------------------------------------- */
 
 /* FOREIGN: locks are owned by slot. PLAIN: there is no FUTEX_WAKE_OP. ARMED, JOINED: the bell, done and join are in
- * use. SLOW: a second death only at points that no other scenario has. */
-enum { FOREIGN = 1, PLAIN = 2, ARMED = 4, JOINED = 8, SLOW = 16 };
+ * use. SLOW: a second death only at points that no other scenario has. LINK: the ring is a link's. ONLY_WRITER,
+ * ONLY_READER: it is, and nobody else has the victim's end. FEW: fewer cells. LOOKS: somebody finds
+ * out by himself who is dead, when he looks again after a second or a half. */
+enum { FOREIGN = 1, PLAIN = 2, ARMED = 4, JOINED = 8, SLOW = 16, LINK = 32, ONLY_WRITER = 64, ONLY_READER = 128,
+       FEW = 256, LOOKS = 512 };
+#define ALONE (ONLY_WRITER | ONLY_READER)
 
 struct scenario {
     const char *name;
@@ -415,6 +556,7 @@ struct scenario {
     const char *holder_at; /* ... here, when the victim comes */
     void (*meanwhile)(void); /* others do this while the victim is stopped */
     unsigned maxsize, max_bytes, flags;
+    unsigned full; /* linked rings: where so many are unread, writers may have to wait */
 };
 
 static const struct scenario *scenario;
@@ -520,6 +662,136 @@ static void two_to_do(void)
     get_n(2, 1);
 }
 
+/* ---- of a link */
+
+static void put1_inline(void) { put_n(1, INLINE); }
+static void put1_parts(void) { put_n(1, PARTS); }
+static void put2_parts(void) { put_n(2, PARTS); }
+static void put1_long(void) { put_n(1, LONG); }
+static void fill_window(void) { put_n(32, INLINE); }
+static void get20(void) { get_n(20, 1); }
+
+static _Noreturn void die(void)
+{
+    atomic_store(&me->dead, true);
+    kill(getpid(), SIGKILL);
+    abort();
+}
+
+static uint64_t put_first(void)
+{
+    static char buf[PARTS_LEN];
+    struct pf_iov iov = {buf, PARTS_LEN / 3};
+    uint64_t turn;
+    make_item(buf, atomic_load(&me->put), 0, PARTS_LEN);
+    begin(BEGIN, 0);
+    int rc = pf_ring_begin(ring, &turn);
+    MUST(rc == 0, "begin: %s", pf_strerror(-rc));
+    streaming = true;
+    begin(PUT, 0);
+    do
+        rc = pf_ring_put_first(ring, turn, &iov, 1, NULL, 0, until(PATIENCE));
+    while (rc == -EINTR);
+    MUST(rc == 0, "put_first: %s", pf_strerror(-rc));
+    return turn;
+}
+
+static void end_torn(uint64_t turn)
+{
+    begin(END, 0);
+    pf_ring_end(ring, turn, false);
+    streaming = false;
+    end();
+}
+
+static void put_first_only(void) { end_torn(put_first()); }
+
+static void die_writing(void)
+{
+    put_first();
+    die();
+}
+
+/* Has the turn, and no lock. */
+static void hold_writing(void)
+{
+    uint64_t turn = put_first();
+    atomic_fetch_add(&ctl->gate[AUX].visits, 1);
+    while (!atomic_load(&ctl->release))
+        check_sleep(MS / 5);
+    end_torn(turn);
+}
+
+/* The turn that comes with a first part; 0 where it is a whole message. */
+static uint64_t get_first(void)
+{
+    struct pf_box box = {0};
+    begin(GET, 1);
+    int64_t deadline = until(PATIENCE);
+    int rc;
+    do
+        rc = pf_ring_get(ring, &box, deadline);
+    while (rc == -EINTR);
+    MUST(rc >= 0, "the first part: %s", pf_strerror(-rc));
+    uint64_t turn = box.reader;
+    if (turn)
+        begin(PART, 0);
+    else
+        note_item(&box);
+    drop(&box);
+    return turn;
+}
+
+static void die_reading(void)
+{
+    get_first();
+    die();
+}
+
+static void leave_one_get_one(void)
+{
+    uint64_t turn = get_first();
+    if (turn) {
+        atomic_fetch_add(&ctl->lost_max, 1);
+        begin(LEAVE, 0);
+        pf_ring_leave(ring, turn);
+    }
+    end();
+    get_n(1, 1);
+}
+
+static void put_and_go(void)
+{
+    put_n(1, SMALL);
+    put_n(1, PARTS);
+    put_n(1, BLOCKS);
+    pf_link_unwire(&chain, 0, pf_ring_bell(ring).ring_fd);
+}
+
+static void get_and_go(void)
+{
+    get_n(3, 1);
+    pf_link_unwire(&chain, 1, pf_ring_bell(ring).wait_fd);
+}
+
+static void get_to_end(void)
+{
+    int rc;
+    do
+        rc = get(1, PATIENCE);
+    while (rc > 0);
+    MUST(rc == -EPIPE, "get at the end: %s", pf_strerror(-rc));
+}
+
+static void put_to_end(void)
+{
+    int rc;
+    do
+        rc = put(INLINE, PATIENCE);
+    while (rc == 0);
+    MUST(rc == -EPIPE, "put at the end: %s", pf_strerror(-rc));
+}
+
 static const struct scenario scenarios[] = {
     {.name = "put", .victim = put3},
     {.name = "put.foreign", .victim = put3, .flags = FOREIGN},
@@ -567,25 +839,60 @@ static const struct scenario scenarios[] = {
     {.name = "bell.settle", .setup = armed2, .victim = get2, .flags = ARMED},
     {.name = "done", .setup = two_to_do, .victim = done_all, .early = join, .flags = JOINED},
     {.name = "join", .setup = two_to_do, .victim = join, .flags = JOINED},
+    {.name = "link.put", .victim = put3, .flags = LINK | SLOW},
+    {.name = "link.put.wakes", .victim = put3, .early = get1, .flags = LINK | SLOW},
+    {.name = "link.put.full", .setup = fill_window, .victim = put1_inline, .flags = LINK | FEW, .full = 17},
+    {.name = "link.put.parts", .victim = put1_parts, .flags = LINK | SLOW},
+    {.name = "link.put.long", .victim = put1_long, .early = get1, .flags = LINK | SLOW, .full = 2},
+    {.name = "link.put.gives.up", .victim = put_first_only, .flags = LINK | FEW},
+    {.name = "link.put.torn", .victim = put1, .corpse = die_writing, .flags = LINK},
+    {.name = "link.put.torn.foreign", .victim = put1, .corpse = die_writing, .flags = LINK | FOREIGN | FEW},
+    {.name = "link.put.waits", .victim = put1, .holder = hold_writing, .flags = LINK | FEW},
+    {.name = "link.get", .setup = put3, .victim = get3, .flags = LINK | SLOW},
+    {.name = "link.get.waits", .setup = put1, .victim = get2, .flags = LINK},
+    {.name = "link.get.waits.foreign", .setup = put1, .victim = get2, .flags = LINK | FOREIGN | FEW},
+    {.name = "link.get.wakes", .setup = fill_window, .victim = get20, .early = put1_inline, .flags = LINK | SLOW,
+     .full = 17},
+    {.name = "link.get.parts", .setup = put1_parts, .victim = get1, .flags = LINK},
+    {.name = "link.get.long", .victim = get1, .early = put1_long, .flags = LINK | FEW, .full = 2},
+    {.name = "link.get.leaves", .setup = put2_parts, .victim = leave_one_get_one, .flags = LINK | FEW},
+    {.name = "link.get.torn", .victim = get1, .corpse = die_writing, .flags = LINK | FEW | LOOKS},
+    {.name = "link.get.left", .setup = put2_parts, .victim = get1, .corpse = die_reading, .flags = LINK},
+    {.name = "link.get.left.foreign", .setup = put2_parts, .victim = get1, .corpse = die_reading,
+     .flags = LINK | FOREIGN | FEW},
+    {.name = "link.arm", .setup = put3, .victim = arm, .flags = LINK | ARMED | SLOW},
+    {.name = "link.arm.empty", .setup = two_to_do, .victim = arm, .flags = LINK | ARMED | FEW},
+    {.name = "link.armed.put", .setup = arm, .victim = put3, .flags = LINK | ARMED | SLOW},
+    {.name = "link.settle", .setup = armed2, .victim = get2, .flags = LINK | ARMED | SLOW},
+    {.name = "link.only.writer", .victim = put_and_go, .flags = LINK | ONLY_WRITER | FEW},
+    {.name = "link.only.writer.awaited", .victim = put_and_go, .early = get_to_end, .flags = LINK | ONLY_WRITER | SLOW},
+    {.name = "link.only.reader", .setup = put3, .victim = get_and_go, .flags = LINK | ONLY_READER | SLOW},
+    {.name = "link.only.reader.awaited", .victim = get_and_go, .early = put_to_end,
+     .flags = LINK | ONLY_READER | FEW | LOOKS},
 };
 #define SCENARIOS ((int)(sizeof scenarios / sizeof *scenarios))
 
 /* What every survivor does: as many gets as puts, so that nobody starves. */
 static void work(void)
 {
-    for (int step = 0; step < 4; step++) {
-        bool many = step == 2 && !scenario->maxsize;
+    unsigned bell = scenario->flags & (ARMED | LINK);
+    if (scenario->flags & ONLY_WRITER)
+        get_to_end();
+    else if (scenario->flags & ONLY_READER)
+        put_to_end();
+    for (int step = 0; step < 4 && !(scenario->flags & ALONE); step++) {
+        bool many = step == 2 && !scenario->maxsize && !(scenario->flags & LINK);
         if (scenario->maxsize)
             get1();
         if (many)
             put_many(3, SMALL);
         else
-            put_n(1, step == 0 ? BLOCKS : SMALL);
-        if (scenario->flags & ARMED)
+            put_n(1, step == 0 ? BLOCKS : step == 3 && (scenario->flags & LINK) ? PARTS : SMALL);
+        if (bell)
             check_bell();
         if (!scenario->maxsize)
             get_n(many ? 3 : 1, many ? 3 : 1);
-        if (scenario->flags & ARMED)
+        if (bell)
             check_bell();
     }
 }
@@ -603,6 +910,18 @@ static struct proc {
     bool stopped;
 } procs[ROLES];
 
+/* Where the victim alone has an end, it has no other. The runner closed it when the victim had it. */
+static void take_ends(void)
+{
+    struct pf_bell ends = pf_ring_bell(ring);
+    bool writer = role == VICTIM ? !(scenario->flags & ONLY_READER) : !(scenario->flags & ONLY_WRITER);
+    bool reader = role == VICTIM ? !(scenario->flags & ONLY_WRITER) : !(scenario->flags & ONLY_READER);
+    if (!writer && ends.ring_fd >= 0)
+        pf_link_unwire(&chain, 0, ends.ring_fd);
+    if (!reader && ends.wait_fd >= 0)
+        pf_link_unwire(&chain, 1, ends.wait_fd);
+}
+
 static void spawn(enum role as, void (*run)(void))
 {
     MUST(!procs[as].pid, "%s runs already", role_name[as]);
@@ -611,6 +930,7 @@ static void spawn(enum role as, void (*run)(void))
         role = as;
         me = &ctl->part[as];
         me->tid = (uint32_t)syscall(SYS_gettid);
+        take_ends();
         run();
         _exit(0);
     }
@@ -656,10 +976,14 @@ static void bury(struct part *p)
     if (atomic_load(&p->committed) && atomic_load(&p->op) == PUT)
         atomic_fetch_add(&p->put, atomic_load(&p->batch));
     if (atomic_load(&p->committed) && atomic_load(&p->op) == GET) {
-        ctl->lost_min++;
-        ctl->lost_max += atomic_load(&p->batch);
+        if (!(atomic_load(&p->turns) & READING)) /* else its writer may not have made it whole */
+            ctl->lost_min++;
+        atomic_fetch_add(&ctl->lost_max, atomic_load(&p->batch));
     }
+    if (atomic_load(&p->op) == PART)
+        atomic_fetch_add(&ctl->lost_max, 1);
     atomic_store(&p->op, NONE);
+    atomic_store(&p->turns, 0);
     atomic_store(&p->dead, false);
 }
 
@@ -689,6 +1013,13 @@ static bool reap(void)
     return true;
 }
 
+static void get_half(void)
+{
+    uint64_t half = pf_ring_size(ring) / 2;
+    while (pf_ring_size(ring) > half && get(1, 10 * MS) > 0)
+        ;
+}
+
 /* Where all who run sleep, and rightly so, somebody does what they wait for. */
 static void relieve(void)
 {
@@ -709,8 +1040,12 @@ static void relieve(void)
     pf_ring_stats(ring, &s);
     if (procs[HOLDER].pid && !atomic_load(&ctl->release))
         atomic_store(&ctl->release, true);
-    else if (waiting[GET] && s.put == s.got)
+    else if (scenario->flags & ALONE)
+        return;
+    else if ((waiting[GET] || (waiting[PART] && !(scenario->flags & LOOKS))) && s.put == s.got)
         spawn(RELIEVER, put1);
+    else if (waiting[PUT] && scenario->full && s.put - s.got >= scenario->full)
+        spawn(RELIEVER, get_half);
     else if (waiting[PUT] && scenario->maxsize && s.put - s.got >= scenario->maxsize)
         spawn(RELIEVER, get1);
     else if (waiting[JOIN] && s.done < s.put)
@@ -754,13 +1089,9 @@ static void finish_one(enum role as, void (*run)(void))
 /* ---- a cell ------------------------------------------------------------------------------------------ */
 
 /* Locks by slot, as in another pid namespace: the number in the header is changed before anybody attaches. */
-static void open_ring(void)
+static void make_foreign(int fd)
 {
-    int rc = pf_ring_create(&ring, scenario->maxsize, scenario->max_bytes);
-    MUST(rc == 0, "create: %s", pf_strerror(-rc));
-    if (!(scenario->flags & FOREIGN))
-        return;
-    uint64_t *header = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, pf_ring_fd(ring), 0);
+    uint64_t *header = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     MUST(header != MAP_FAILED, "mmap");
     int at = 0;
     while (at < 64 && header[at] != pf_pid_namespace())
@@ -768,6 +1099,33 @@ static void open_ring(void)
     MUST(at < 64, "the header names no pid namespace");
     header[at]++;
     munmap(header, 4096);
+}
+
+static void open_link(void)
+{
+    int fds[2], rc = pf_link_create(&chain, 1);
+    MUST(rc == 0, "create: %s", pf_strerror(-rc));
+    if (scenario->flags & FOREIGN) {
+        struct pf_link creator = chain;
+        make_foreign(creator.fd);
+        rc = pf_link_attach(&chain, 1, dup(creator.fd));
+        MUST(rc == 0, "attach: %s", pf_strerror(-rc));
+        pf_link_close(&creator);
+    }
+    rc = pf_wire_open(fds);
+    MUST(rc == 0, "wire: %s", pf_strerror(-rc));
+    pf_link_wire(&chain, 0, fds[0]);
+    pf_link_wire(&chain, 1, fds[1]);
+    ring = chain.ring[0];
+}
+
+static void open_ring(void)
+{
+    int rc = pf_ring_create(&ring, scenario->maxsize, scenario->max_bytes);
+    MUST(rc == 0, "create: %s", pf_strerror(-rc));
+    if (!(scenario->flags & FOREIGN))
+        return;
+    make_foreign(pf_ring_fd(ring));
     struct pf_ring *creator = ring;
     struct pf_bell bell = pf_ring_bell(ring);
     bell.wait_fd = bell.ring_fd = dup(bell.wait_fd);
@@ -811,24 +1169,28 @@ static void victim_owns(bool *prod, bool *cons)
     }
 }
 
-/* The victim is stopped: its locks stay its own and the others' deadlines hold; else it is in nobody's way. */
+/* The victim is stopped: its locks and turns stay its own and the others' deadlines hold; else it is in nobody's
+ * way. */
 static void probe(void)
 {
     bool prod, cons, prod_still, cons_still;
     victim_owns(&prod, &cons);
-    int rc = put(SMALL, prod || scenario->maxsize ? SHORT : PATIENCE);
-    if (prod)
-        MUST(rc == -ETIMEDOUT, "a stopped producer's lock: put gave %d", rc);
+    unsigned turns = atomic_load(&ctl->part[VICTIM].turns);
+    bool writing = turns & WRITING, reading = turns & READING;
+    int rc = put(SMALL, prod || writing || scenario->maxsize || scenario->full ? SHORT : PATIENCE);
+    if (prod || writing)
+        MUST(rc == -ETIMEDOUT, "a stopped producer's lock or turn: put gave %d", rc);
     else
-        MUST(rc == 0 || (scenario->maxsize && rc == -ETIMEDOUT && pf_ring_size(ring) == scenario->maxsize),
+        MUST(rc == 0 || (scenario->maxsize && rc == -ETIMEDOUT && pf_ring_size(ring) == scenario->maxsize) ||
+                 (scenario->full && rc == -ETIMEDOUT && pf_ring_size(ring) >= scenario->full),
              "behind a stopped process: put: %s", pf_strerror(-rc));
     if (pf_ring_size(ring) > 0) {
-        rc = get(1, cons || prod ? SHORT : PATIENCE);
-        if (cons)
-            MUST(rc == -ETIMEDOUT, "a stopped consumer's lock: get gave %d", rc);
+        rc = get(1, cons || reading || prod || writing ? SHORT : PATIENCE);
+        if (cons || reading)
+            MUST(rc == -ETIMEDOUT, "a stopped consumer's lock or turn: get gave %d", rc);
         else
-            MUST(rc == 1 || (rc == -ETIMEDOUT && pf_ring_size(ring) == 0), "behind a stopped process: get: %s",
-                 pf_strerror(-rc));
+            MUST(rc == 1 || (rc == -ETIMEDOUT && (writing || pf_ring_size(ring) == 0)),
+                 "behind a stopped process: get: %s", pf_strerror(-rc));
     }
     if (scenario->meanwhile && !prod)
         scenario->meanwhile();
@@ -836,6 +1198,22 @@ static void probe(void)
     MUST(prod_still == prod && cons_still == cons, "a stopped owner was robbed");
     if (scenario->flags & ARMED)
         arm();
+    else if (scenario->flags & LINK)
+        check_bell();
+}
+
+/* The victim is stopped, and has its end of the link: nobody is told that it was gone. */
+static void probe_alone(void)
+{
+    int rc, n = 0;
+    if (scenario->flags & ONLY_WRITER) {
+        while ((rc = get(1, SHORT)) > 0)
+            ;
+    } else {
+        while ((rc = put(INLINE, SHORT)) == 0 && n++ < 40)
+            ;
+    }
+    MUST(rc == -ETIMEDOUT, "the other end is stopped: %s", pf_strerror(-rc));
 }
 
 static void fresh(void)
@@ -847,7 +1225,10 @@ static void fresh(void)
     if (scenario->flags & ARMED) {
         struct pollfd p = {.fd = pf_ring_bell(ring).wait_fd, .events = POLLIN};
         arm();
-        rc = settle();
+        int most = scenario->flags & LINK ? 4 : 1; /* the dead may have left a ring each */
+        do
+            rc = settle();
+        while (rc == 0 && poll(&p, 1, 0) == 1 && --most > 0);
         MUST(rc == 0 && poll(&p, 1, 0) == 0, "the bell rings for nothing");
         put1();
         check_bell();
@@ -864,6 +1245,10 @@ static void fresh(void)
 /* A process of its own: it is the new slot's owner that sweeps. */
 static void use_blocks(void)
 {
+    if (scenario->flags & ALONE) {
+        return_blocks(1, 100);
+        return;
+    }
     put1_blocks();
     get1();
 }
@@ -889,8 +1274,9 @@ static void verify(void)
         for (uint32_t seq = 0; seq < atomic_load(&ctl->part[p].put); seq++)
             missing += !seen[p][seq];
     }
-    MUST(missing >= ctl->lost_min && missing <= ctl->lost_max, "%u items are lost, %u to %u may be", missing,
-         ctl->lost_min, ctl->lost_max);
+    uint32_t most = atomic_load(&ctl->lost_max);
+    MUST(missing >= ctl->lost_min && missing <= most, "%u items are lost, %u to %u may be", missing, ctl->lost_min,
+         most);
     struct pf_ring_stats s;
     pf_ring_stats(ring, &s);
     MUST(s.put == s.got, "%llu items are left", (unsigned long long)(s.put - s.got));
@@ -905,11 +1291,15 @@ static void run_cell(int peers)
     me = &ctl->part[SETUP];
     if (scenario->flags & PLAIN)
         deny_wake_op();
-    open_ring();
+    if (scenario->flags & LINK)
+        open_link();
+    else
+        open_ring();
     if (scenario->setup)
         scenario->setup();
     if (scenario->corpse) {
-        set_gate(ctl, AUX, MASK(CORPSE), point_index(scenario->corpse_at), 1, KILL);
+        if (scenario->corpse_at)
+            set_gate(ctl, AUX, MASK(CORPSE), point_index(scenario->corpse_at), 1, KILL);
         spawn(CORPSE, scenario->corpse);
         finish(MASK(CORPSE), "the corpse lives");
         struct pf_ring_stats s;
@@ -917,7 +1307,8 @@ static void run_cell(int peers)
         ctl->corpse = s.producer | s.consumer; /* it died inside one of them */
     }
     if (scenario->holder) {
-        set_gate(ctl, AUX, MASK(HOLDER), point_index(scenario->holder_at), 1, HOLD);
+        if (scenario->holder_at)
+            set_gate(ctl, AUX, MASK(HOLDER), point_index(scenario->holder_at), 1, HOLD);
         spawn(HOLDER, scenario->holder);
         check_until((_Atomic int *)&ctl->gate[AUX].visits, 1);
     }
@@ -930,17 +1321,20 @@ static void run_cell(int peers)
         }
     }
     spawn(VICTIM, scenario->victim);
+    take_ends(); /* what the victim alone shall have */
     finish(MASK(VICTIM), "the victim");
     atomic_store(&ctl->release, true);
     finish(MASK(HOLDER), "the holder");
     bool inside = false;
     if (procs[VICTIM].stopped) {
-        finish_one(PROBER, probe);
+        finish_one(PROBER, scenario->flags & ALONE ? probe_alone : probe);
         bool prod, cons;
         victim_owns(&prod, &cons);
-        inside = prod || cons;
+        inside = prod || cons || atomic_load(&ctl->part[VICTIM].turns) || (scenario->flags & ALONE);
     } else if (scenario->flags & ARMED) {
         finish_one(PROBER, arm);
+    } else if ((scenario->flags & (LINK | ALONE)) == LINK) {
+        finish_one(PROBER, check_bell);
     }
     if (inside) {
         kill(procs[VICTIM].pid, SIGCONT);
@@ -954,8 +1348,13 @@ static void run_cell(int peers)
         procs[VICTIM].stopped = false;
     }
     finish(ALL, "after SIGCONT");
-    spawn(FRESH, fresh);
-    finish(ALL, "a fresh process");
+    if (scenario->flags & ALONE) { /* an end is gone for ever; what is left nobody was to read */
+        while (get(BATCH, 0) > 0)
+            ;
+    } else {
+        spawn(FRESH, fresh);
+        finish(ALL, "a fresh process");
+    }
     spawn(FRESH, use_blocks);
     finish(ALL, "a fresh process");
     verify();
@@ -1005,11 +1404,14 @@ static void add_cell(struct cell c)
 
 static void first_order(const struct cell *dry, const struct control *c)
 {
+    unsigned flags = scenarios[dry->scenario].flags;
+    if (!full && (flags & FEW) && dry->peers > 1)
+        return;
     for (int x = 0; x < npoints; x++) {
         int n = (int)c->passed[x];
         int nth[] = {1, n, 2, (n + 1) / 2};
-        common[x] |= n && !(scenarios[dry->scenario].flags & SLOW);
-        for (int i = 0; i < (full ? 4 : 2) && i < n; i++) {
+        common[x] |= n && !(flags & (SLOW | FEW));
+        for (int i = 0; i < (full ? 4 : flags & FEW ? 1 : 2) && i < n; i++) {
             bool again = false;
             for (int k = 0; k < i; k++)
                 again |= nth[k] == nth[i];
@@ -1021,7 +1423,7 @@ static void first_order(const struct cell *dry, const struct control *c)
 
 static void second_order(const struct cell *first, const struct control *c)
 {
-    if (!full && (first->nth > 1 || ((scenarios[first->scenario].flags & SLOW) && common[first->point])))
+    if (!full && (first->nth > 1 || ((scenarios[first->scenario].flags & (SLOW | FEW)) && common[first->point])))
         return;
     for (int x = 0; x < npoints; x++) {
         if (c->after[x]) {
@@ -1048,7 +1450,7 @@ static void judge(struct cell c, struct control *control, int status, int64_t to
         add_cell(c);
         return;
     }
-    if (!c.action && took > A_LOOK) {
+    if (!c.action && took > A_LOOK && !(scenarios[c.scenario].flags & LOOKS)) {
         if (++c.tries < TRIES) {
             add_cell(c);
             return;
@@ -1091,7 +1493,7 @@ static pid_t start(const struct cell *c, struct control *control)
 int main(int argc, char **argv)
 {
     int64_t began = pf_now();
-    int workers = 2;
+    int workers = 4; /* more than there may be CPUs: most of the time they sleep */
     out = stdout;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 1; i < argc; i++) {
