@@ -222,6 +222,8 @@ def _mappings() -> Counter[str]:
 
 
 def _belongings() -> dict[str, dict]:
+    if native := sys.modules.get("procfast.native._native"):
+        native._forget_idle_links()  # at most four of a kind, for the next pipes
     return {
         "descriptor": _descriptors(),
         "process": _processes(),

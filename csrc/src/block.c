@@ -262,6 +262,9 @@ void pf_ring_return(struct pf_ring *r, const struct pf_loan *loan)
 {
     struct header *h = r->h;
     struct block *b = &h->blocks[loan->block];
+    pf__refresh(r);
+    if (!pf__block_ours(r, loan->block))
+        return;
     uint64_t touched = pf__peek(&b->touched);
     if (touched && pf__block_bytes(h, true) + touched > KEEP_BLOCKS) {
         pf__put(&b->touched, 0); /* first: a kill between must not leave it claiming memory */

@@ -101,6 +101,8 @@ int pf_ring_begin(struct pf_ring *r, uint64_t *turn)
 void pf_ring_end(struct pf_ring *r, uint64_t turn, bool whole)
 {
     pf__refresh(r);
+    if (!pf__turn_ours(r, turn))
+        return;
     int rc = whole ? -EAGAIN : pf__lock_side(r, &r->h->prod, pf_deadline(PF_SECOND));
     if (rc == 0)
         pf__bell_on(r); /* its reader may be asleep: it shall see that no more comes */
@@ -112,7 +114,8 @@ void pf_ring_end(struct pf_ring *r, uint64_t turn, bool whole)
 void pf_ring_leave(struct pf_ring *r, uint64_t turn)
 {
     pf__refresh(r);
-    pf__turn_end(&r->h->turn[1], turn);
+    if (pf__turn_ours(r, turn))
+        pf__turn_end(&r->h->turn[1], turn);
 }
 
 int pf__link_sleep(struct pf_ring *r, int64_t deadline)

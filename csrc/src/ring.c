@@ -235,6 +235,10 @@ static int put(struct pf_ring *r, enum kind kind, uint64_t turn, const struct pf
     uint64_t need = (8 + nrefs * sizeof(struct pf_ref) + len + 7) & ~UINT64_C(7);
     for (unsigned i = 0; i < nrefs; i++)
         bytes += refs[i].len;
+    for (unsigned i = 0; i < nrefs; i++) {
+        if (!pf__block_ours(r, refs[i].block))
+            return -EINVAL; /* filled before a fork: the parent's */
+    }
     uint64_t units = UNITS(need + bytes);
     struct view v;
     int rc = pf__link_reader(r, need + bytes);
@@ -296,7 +300,8 @@ int pf_ring_put_first(struct pf_ring *r, uint64_t turn, const struct pf_iov *iov
 int pf_ring_put_part(struct pf_ring *r, uint64_t turn, const struct pf_iov *iov, unsigned n,
                      const struct pf_loan *refs, unsigned nrefs, int64_t deadline)
 {
-    return put(r, PART, turn, iov, n, refs, nrefs, deadline);
+    pf__refresh(r);
+    return pf__turn_ours(r, turn) ? put(r, PART, turn, iov, n, refs, nrefs, deadline) : -PF_ETORN;
 }
 
 int pf_ring_put_many(struct pf_ring *r, const char *data, const uint64_t *off, unsigned n, int64_t deadline)
@@ -606,6 +611,8 @@ int pf_ring_get_part(struct pf_ring *r, const struct pf_box *message, struct pf_
 {
     struct header *h = r->h;
     pf__refresh(r);
+    if (!pf__turn_ours(r, message->reader))
+        return -PF_ETORN;
     struct view old;
     int rc = enter_get(r, message, deadline, &old);
     if (rc < 0)

@@ -213,6 +213,15 @@ void pf__ring_release(struct pf_ring *r); /* all but the descriptors */
 void *pf__block_at(struct pf_ring *r, uint32_t i); /* NULL: it can't be mapped */
 uint64_t pf__block_bytes(struct header *h, bool only_free);
 
+/* Does this process fill or hold it? Not what its parent had when it was forked. */
+static inline bool pf__block_ours(struct pf_ring *r, uint32_t i)
+{
+    uint64_t state = i < BLOCKS ? pf__load(&r->h->blocks[i].state) : EMPTY;
+    uint32_t holder = (uint32_t)(state >> 8);
+    return ((state & 255) == FILL || (state & 255) == HELD) && (holder == NOBODY || holder == pf__load(&r->peer->slot));
+}
+
+
 /* May the segment have `more` bytes? */
 int pf__check_ceiling(struct pf_ring *r, uint64_t more);
 
@@ -233,6 +242,13 @@ int pf__link_sleep(struct pf_ring *r, int64_t deadline);
 
 int pf__turn_take(struct pf_ring *r, uint64_t *turn);
 void pf__turn_end(struct turn *t, uint64_t turn);
+
+/* Not in a child of the process that took it, which has it in its memory too. */
+static inline bool pf__turn_ours(struct pf_ring *r, uint64_t turn)
+{
+    return (uint32_t)turn - 1 == pf__load(&r->peer->slot);
+}
+
 bool pf__turn_bury(struct pf_ring *r, struct turn *t, uint64_t turn); /* true: its holder is dead, it is over */
 int pf__turn_wait(struct pf_ring *r, struct turn *t, uint64_t turn, int64_t deadline);
 

@@ -78,7 +78,7 @@ PF_API struct pf_bell pf_ring_bell(const struct pf_ring *r);
 /* Puts one message, made of iov[0..n) and the filled blocks refs[0..nrefs), which become the ring's; on
  * failure nothing changed and they are still the caller's. deadline PF_TRY: never sleeps.
  * -EAGAIN (PF_TRY only) the lock is busy or the ring full; -ETIMEDOUT full, or the lock's holder is
- * stopped; -EINTR; -PF_ETOOBIG, -ENOMEM, -ENOSPC, -EFBIG no room. */
+ * stopped; -EINTR; -PF_ETOOBIG, -ENOMEM, -ENOSPC, -EFBIG no room; -EINVAL a block that was filled before a fork. */
 PF_API int pf_ring_put(struct pf_ring *r, const struct pf_iov *iov, unsigned n, const struct pf_loan *refs,
                        unsigned nrefs, int64_t deadline);
 
@@ -103,7 +103,8 @@ PF_API void pf_box_clear(struct pf_box *box);
  *
  * A long message streams through bounded memory. Whoever sends one has the ring's turn to write until it is
  * whole, whoever receives it the turn to read: others wait meanwhile. A turn names a process, so the death of its
- * holder ends it: other readers throw the rest of the message away, its reader is told.
+ * holder ends it: other readers throw the rest of the message away, its reader is told. A child is not that
+ * process: there put_part and get_part give -PF_ETORN, end and leave do nothing.
  *
  * begin, put_first, put_part ..., end. The receiver gets the first part by pf_ring_get (box->writer is not 0),
  * then calls get_part until it has all, which the message itself must tell, and leave. */
@@ -132,7 +133,7 @@ PF_API int pf_ring_wait(struct pf_ring *r, int64_t deadline);
 /* A block of at least len bytes to fill, reserved; -ENOMEM, -ENOSPC, ... where there is none: send inline. */
 PF_API int pf_ring_block(struct pf_ring *r, uint64_t len, struct pf_loan *loan);
 
-/* Gives a block back (lent, or filled but never put). */
+/* Gives a block back (lent, or filled but never put); nothing where that was before a fork. */
 PF_API void pf_ring_return(struct pf_ring *r, const struct pf_loan *loan);
 
 /* Before a fork: the loan's bytes become private memory at the same address (so the child gets a copy, as

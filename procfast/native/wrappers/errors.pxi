@@ -21,4 +21,6 @@ cdef int check(int rc) except -1:
         raise RuntimeError(text)
     if code == PF_EOWNERDEAD:
         raise RuntimeError(text)
+    if code == PF_ETORN:
+        raise OSError(text)
     raise OSError(code, text)

@@ -1,5 +1,7 @@
 # Link: the memory of a pipe. RingConnection: the methods of its ends.
 
+from cpython.pythread cimport PyThread_get_thread_ident
+
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
@@ -111,6 +113,7 @@ cdef int send_parts(Ring ring, const pf_iov *head, const pf_loan *refs, unsigned
         PyErr_CheckSignals()
     check(rc)
     nrefs[0] = 0
+    ring.busy = PyThread_get_thread_ident()
     try:
         for piece in pieces:
             PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE)
@@ -121,6 +124,7 @@ cdef int send_parts(Ring ring, const pf_iov *head, const pf_loan *refs, unsigned
         whole = True
         return 0
     finally:
+        ring.busy = 0
         with nogil:
             pf_ring_end(ring.r, turn, whole)
 
@@ -295,12 +299,16 @@ cdef class RingConnection:
         self.check_open()
         if not self.can_read:
             raise OSError("connection is write-only")
+        if self.incoming.busy and self.incoming.busy == PyThread_get_thread_ident():
+            raise RuntimeError("this signal handler interrupted the receipt of a message from this connection")
         return self.incoming
 
     cdef Ring writer(self):
         self.check_open()
         if not self.can_write:
             raise OSError("connection is read-only")
+        if self.outgoing.busy and self.outgoing.busy == PyThread_get_thread_ident():
+            raise RuntimeError("this signal handler interrupted the sending of a message to this connection")
         return self.outgoing
 
     cdef object gone(self, error):
@@ -479,12 +487,15 @@ cdef class RingConnection:
                 message.places = parts_of(&message.box)
                 if maxlength is not None and box.len and box.data[0] == b"w":
                     self.check_length(len(message.places[0]), maxlength)
+            ring.busy = PyThread_get_thread_ident()
             try:
                 whole = message.collect()
             except BaseException as error:
                 if message.box.reader and not isinstance(error, OSError):
                     self.partial = message
                 raise
+            finally:
+                ring.busy = 0
             if whole:
                 message.ring = None
                 return self.open(ring, &message.box, message.places, raw, maxlength)

@@ -18,6 +18,7 @@ cdef class Ring:
 
     cdef pf_ring *r
     cdef Link link  # whose ring it is, or None
+    cdef unsigned long busy  # the thread in the middle of a message of several parts
 
     @staticmethod
     def create(uint64_t maxsize=0, uint64_t max_bytes=0):
