@@ -235,11 +235,9 @@ void pf_link_unwire(struct pf_link *l, unsigned end, int fd)
         /* Writers ask the kernel now. Who is about to sleep finds the word changed. */
         atomic_fetch_add(&h->hangups, 1);
         uint32_t w = pf__load(&h->cons.word), next;
-        do {
-            if (!(w & 255))
-                break; /* nobody waits for room */
+        do
             next = (w & ~UINT32_C(255)) | ((w & 255) == 255 ? 2 : (w & 255) + 1);
-        } while (!atomic_compare_exchange_weak(&h->cons.word, &w, next));
+        while (!atomic_compare_exchange_weak(&h->cons.word, &w, next));
         if (w & 255)
             pf_futex_wake(&h->cons.word, INT_MAX);
     }

@@ -214,9 +214,9 @@ static int enter(struct pf_ring *r, uint64_t units, uint64_t turn, int64_t deadl
         }
         pf_mutex_unlock(&h->prod.lock);
         /* A reader with many small messages before it wakes us when half of them are gone. */
-        rc = wait_room(r, w, !r->window || units >= r->window / UNIT / 8, deadline);
+        rc = pf__link_reader(r, 0); /* who closes from now on changes the word */
         if (rc == 0)
-            rc = pf__link_reader(r, 0);
+            rc = wait_room(r, w, !r->window || units >= r->window / UNIT / 8, deadline);
         if (rc < 0)
             return rc;
     }
@@ -308,6 +308,8 @@ int pf_ring_put_many(struct pf_ring *r, const char *data, const uint64_t *off, u
 {
     struct header *h = r->h;
     pf__refresh(r);
+    if (r->window)
+        return -ENOTSUP;
     if (n == 0)
         return 0;
     uint64_t room;
@@ -343,24 +345,30 @@ int pf_ring_put_many(struct pf_ring *r, const char *data, const uint64_t *off, u
     return k > 0 ? (int)k : rc;
 }
 
-int pf_ring_wait(struct pf_ring *r, int64_t deadline)
+/* 0: there is a message, or something else happened: look again. */
+static int await(struct pf_ring *r, int64_t deadline)
 {
     struct header *h = r->h;
-    pf__refresh(r);
-    for (;;) {
-        uint32_t w = pf__load(&h->prod.word);
-        if (!pf__empty(h))
-            return 0;
-        if (deadline <= PF_NOWAIT || (deadline != PF_FOREVER && deadline <= pf_now())) {
-            int rc = r->window ? pf_wire_look(r->bell.wait_fd) : 0;
-            return rc == 0 ? -ETIMEDOUT : rc == -EPIPE && !pf__empty(h) ? 0 : rc;
-        }
-        if (pf__spin_on(r, 1, &h->prod, w, deadline))
-            continue;
-        int rc = r->window ? pf__link_sleep(r, deadline) : pf__sleep_on(&h->prod.word, w, deadline, LOOK);
-        if (rc < 0)
-            return rc;
+    uint32_t w = pf__load(&h->prod.word);
+    if (!pf__empty(h))
+        return 0;
+    if (deadline <= PF_NOWAIT || (deadline != PF_FOREVER && deadline <= pf_now())) {
+        int rc = r->window ? pf_wire_look(r->bell.wait_fd) : 0;
+        return rc == 0 ? -ETIMEDOUT : rc == -EPIPE && !pf__empty(h) ? 0 : rc;
     }
+    if (pf__spin_on(r, 1, &h->prod, w, deadline))
+        return 0;
+    return r->window ? pf__link_sleep(r, deadline) : pf__sleep_on(&h->prod.word, w, deadline, LOOK);
+}
+
+int pf_ring_wait(struct pf_ring *r, int64_t deadline)
+{
+    int rc;
+    pf__refresh(r);
+    do
+        rc = await(r, deadline);
+    while (rc == 0 && pf__empty(r->h));
+    return rc;
 }
 
 /* The message at *v (the consumers' next), which exists; its head's position may move over a jump.
@@ -554,7 +562,7 @@ static int enter_get(struct pf_ring *r, const struct pf_box *part, int64_t deadl
         } else {
             if (part && writer != part->writer) /* it gave up: read before the ring was seen to be empty */
                 return -PF_ETORN;
-            rc = deadline == PF_TRY ? -EAGAIN : pf_ring_wait(r, deadline);
+            rc = deadline == PF_TRY ? -EAGAIN : part ? await(r, deadline) : pf_ring_wait(r, deadline);
             if (part && (rc == -EINTR || rc == -ETIMEDOUT) && pf__turn_bury(r, &h->turn[0], part->writer))
                 continue; /* it died; all that it sent is seen before that is said */
         }
@@ -562,6 +570,8 @@ static int enter_get(struct pf_ring *r, const struct pf_box *part, int64_t deadl
             return rc;
     }
 }
+
+#define THROWN_MOST 65536 /* parts, by one call: more than a window holds; a liar's may have no end */
 
 int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned max, int64_t deadline, bool *settle)
 {
@@ -571,7 +581,7 @@ int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned max, int6
         *settle = false;
     struct view old, v;
     int rc;
-    unsigned k = 0;
+    unsigned k = 0, thrown = 0;
     bool last;
     do {
         rc = enter_get(r, NULL, deadline, &old);
@@ -599,8 +609,11 @@ int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned max, int6
             commit_read(r, old, v, crossed);
         last = k > 0 && v.count == r->seen.count;
         pf_mutex_unlock(&h->cons.lock);
-        if (rc == PART) /* of a message whose reader died, or gave up */
+        if (rc == PART) { /* of a message whose reader died, or gave up */
             throw_away(r, &boxes[--k]);
+            if (++thrown == THROWN_MOST)
+                rc = deadline == PF_TRY ? -EAGAIN : deadline <= pf_now() ? -ETIMEDOUT : -EINTR;
+        }
     } while (k == 0 && rc >= 0);
     if (settle && last && pf__load(&h->armed) && pf__load(&h->rung))
         *settle = true;
