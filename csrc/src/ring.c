@@ -867,24 +867,30 @@ static int sleep_on_wire(struct pf_ring *r, int64_t deadline)
     return rc == -ETIMEDOUT ? deadline <= pf_now() ? -ETIMEDOUT : -EINTR : rc;
 }
 
-int pf_ring_wait(struct pf_ring *r, int64_t deadline)
+/* 0: there is a message, or something else happened: look again. */
+static int await(struct pf_ring *r, int64_t deadline)
 {
     struct header *h = r->h;
-    refresh(r);
-    for (;;) {
-        uint32_t w = pf__load(&h->prod.word);
-        if (!empty(h))
-            return 0;
-        if (deadline <= PF_NOWAIT || (deadline != PF_FOREVER && deadline <= pf_now())) {
-            int rc = r->window ? pf_wire_look(r->bell.wait_fd) : 0;
-            return rc == 0 ? -ETIMEDOUT : rc == -EPIPE && !empty(h) ? 0 : rc;
-        }
-        if (spin_on(r, 1, &h->prod, w, deadline))
-            continue;
-        int rc = r->window ? sleep_on_wire(r, deadline) : sleep_on(&h->prod.word, w, deadline, LOOK);
-        if (rc < 0)
-            return rc;
+    uint32_t w = pf__load(&h->prod.word);
+    if (!empty(h))
+        return 0;
+    if (deadline <= PF_NOWAIT || (deadline != PF_FOREVER && deadline <= pf_now())) {
+        int rc = r->window ? pf_wire_look(r->bell.wait_fd) : 0;
+        return rc == 0 ? -ETIMEDOUT : rc == -EPIPE && !empty(h) ? 0 : rc;
     }
+    if (spin_on(r, 1, &h->prod, w, deadline))
+        return 0;
+    return r->window ? sleep_on_wire(r, deadline) : sleep_on(&h->prod.word, w, deadline, LOOK);
+}
+
+int pf_ring_wait(struct pf_ring *r, int64_t deadline)
+{
+    int rc;
+    refresh(r);
+    do
+        rc = await(r, deadline);
+    while (rc == 0 && empty(r->h));
+    return rc;
 }
 
 /* The message at *v (the consumers' next), which exists; its head's position may move over a jump.
@@ -1078,7 +1084,7 @@ static int enter_get(struct pf_ring *r, const struct pf_box *part, int64_t deadl
         } else {
             if (part && writer != part->writer) /* it gave up: read before the ring was seen to be empty */
                 return -PF_ETORN;
-            rc = deadline == PF_TRY ? -EAGAIN : pf_ring_wait(r, deadline);
+            rc = deadline == PF_TRY ? -EAGAIN : part ? await(r, deadline) : pf_ring_wait(r, deadline);
             if (part && (rc == -EINTR || rc == -ETIMEDOUT) && bury_turn(r, &h->turn[0], part->writer))
                 continue; /* it died; all that it sent is seen before that is said */
         }
