@@ -680,9 +680,9 @@ static int enter(struct pf_ring *r, uint64_t units, uint64_t turn, int64_t deadl
         }
         pf_mutex_unlock(&h->prod.lock);
         /* A reader with many small messages before it wakes us when half of them are gone. */
-        rc = wait_room(r, w, !r->window || units >= r->window / UNIT / 8, deadline);
+        rc = check_reader(r, 0); /* who closes from now on changes the word */
         if (rc == 0)
-            rc = check_reader(r, 0);
+            rc = wait_room(r, w, !r->window || units >= r->window / UNIT / 8, deadline);
         if (rc < 0)
             return rc;
     }
@@ -1743,11 +1743,9 @@ void pf_link_unwire(struct pf_link *l, unsigned end, int fd)
         /* Writers ask the kernel now. Who is about to sleep finds the word changed. */
         atomic_fetch_add(&h->hangups, 1);
         uint32_t w = pf__load(&h->cons.word), next;
-        do {
-            if (!(w & 255))
-                break; /* nobody waits for room */
+        do
             next = (w & ~UINT32_C(255)) | ((w & 255) == 255 ? 2 : (w & 255) + 1);
-        } while (!atomic_compare_exchange_weak(&h->cons.word, &w, next));
+        while (!atomic_compare_exchange_weak(&h->cons.word, &w, next));
         if (w & 255)
             pf_futex_wake(&h->cons.word, INT_MAX);
     }
