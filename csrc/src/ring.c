@@ -1093,6 +1093,8 @@ static int enter_get(struct pf_ring *r, const struct pf_box *part, int64_t deadl
     }
 }
 
+#define THROWN_MOST 65536 /* parts, by one call: more than a window holds; a liar's may have no end */
+
 int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned max, int64_t deadline, bool *settle)
 {
     struct header *h = r->h;
@@ -1101,7 +1103,7 @@ int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned max, int6
         *settle = false;
     struct view old, v;
     int rc;
-    unsigned k = 0;
+    unsigned k = 0, thrown = 0;
     bool last;
     do {
         rc = enter_get(r, NULL, deadline, &old);
@@ -1129,8 +1131,11 @@ int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned max, int6
             commit_read(r, old, v, crossed);
         last = k > 0 && v.count == r->seen.count;
         pf_mutex_unlock(&h->cons.lock);
-        if (rc == PART) /* of a message whose reader died, or gave up */
+        if (rc == PART) { /* of a message whose reader died, or gave up */
             throw_away(r, &boxes[--k]);
+            if (++thrown == THROWN_MOST)
+                rc = deadline == PF_TRY ? -EAGAIN : deadline <= pf_now() ? -ETIMEDOUT : -EINTR;
+        }
     } while (k == 0 && rc >= 0);
     if (settle && last && pf__load(&h->armed) && pf__load(&h->rung))
         *settle = true;
