@@ -786,6 +786,8 @@ int pf_ring_put_many(struct pf_ring *r, const char *data, const uint64_t *off, u
 {
     struct header *h = r->h;
     refresh(r);
+    if (r->window)
+        return -ENOTSUP;
     if (n == 0)
         return 0;
     uint64_t room;

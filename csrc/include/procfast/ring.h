@@ -83,7 +83,7 @@ PF_API int pf_ring_put(struct pf_ring *r, const struct pf_iov *iov, unsigned n, 
                        unsigned nrefs, int64_t deadline);
 
 /* Many messages without blocks under one lock and with one commit: message k is data[off[k]..off[k + 1]).
- * How many were put, as many as maxsize allows now: at least one, or an error as above. */
+ * How many were put, as many as maxsize allows now: at least one, or an error as above. -ENOTSUP: a link's. */
 PF_API int pf_ring_put_many(struct pf_ring *r, const char *data, const uint64_t *off, unsigned n,
                             int64_t deadline);
 
