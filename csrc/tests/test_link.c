@@ -300,13 +300,17 @@ static void empty(void)
     close_clean();
 }
 
-static void only_links_have_parts(void)
+static void links_and_queues_differ(void)
 {
     struct pf_ring *plain;
     uint64_t turn;
     CHECK_EQ(pf_ring_create(&plain, 0, 0), 0);
     CHECK_EQ(pf_ring_begin(plain, &turn), -ENOTSUP);
     pf_ring_close(plain);
+    open_link(1); /* and only queues put many at once: nobody counts their bytes */
+    uint64_t off[2] = {0, 1};
+    CHECK_EQ(pf_ring_put_many(r, "x", off, 1, PF_TRY), -ENOTSUP);
+    close_clean();
 }
 
 /* ---- the window ---- */
@@ -1831,7 +1835,7 @@ static void corrupted(void)
 static const struct check_case cases[] = {CASE(sizes),
                                           CASE(both_ways),
                                           CASE(empty),
-                                          CASE(only_links_have_parts),
+                                          CASE(links_and_queues_differ),
                                           CASE(window),
                                           CASE(woken_at_half),
                                           CASE(reader_closes),
