@@ -618,6 +618,33 @@ static void writer_dies(void)
     }
 }
 
+static void get_the_last(void)
+{
+    struct item it;
+    CHECK_EQ(item_get(r, &it, SOON), 0);
+    CHECK_EQ(item_get(r, &it, SOON), -EPIPE);
+}
+
+/* A reader that slept through both, the message and the end, wakes up to the message first. */
+static void sent_and_gone(void)
+{
+    for (int round = 0; round < 3; round++) {
+        int status;
+        open_link(1);
+        pid_t pid = child_at_end(1, get_the_last);
+        check_sleep(5 * MS);
+        check_asleep(pid);
+        kill(pid, SIGSTOP);
+        CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+        CHECK(WIFSTOPPED(status));
+        CHECK_EQ(item_put(r, 0, 0, 10, PF_TRY), 0);
+        close_end(0);
+        kill(pid, SIGCONT);
+        check_reap(pid);
+        close_clean();
+    }
+}
+
 /* The last writer's death just after, or in, its put: the reader has all that was said to be sent, then the end. */
 static void last_words(void)
 {
@@ -1292,6 +1319,24 @@ static void exposed(void)
     close_clean();
 }
 
+/* Who selects may be the user himself, and has the descriptors then. */
+static void armed_is_exposed(void)
+{
+    open_link(1);
+    struct item it;
+    CHECK_EQ(pf_ring_arm(r), 0);
+    CHECK_EQ(write(fds[0], "a", 1), 1);
+    for (uint32_t i = 0; i < 3; i++) {
+        CHECK_EQ(item_put(r, 0, i, 10, PF_TRY), 0);
+        CHECK_EQ(item_get(r, &it, PF_TRY), 0);
+        CHECK_EQ(pf_ring_settle(r), 0);
+    }
+    char byte;
+    CHECK_EQ(read(fds[1], &byte, 1), 1);
+    CHECK_EQ(byte, 'a');
+    close_clean();
+}
+
 /* ---- renewed ---- */
 
 static void renewed(void)
@@ -1844,6 +1889,7 @@ static const struct check_case cases[] = {CASE(sizes),
                                           CASE(reader_dies_slow_writer),
                                           CASE(writer_closes),
                                           CASE(writer_dies),
+                                          CASE(sent_and_gone),
                                           CASE(last_words),
                                           CASE(parts),
                                           CASE(long_stream),
@@ -1862,6 +1908,7 @@ static const struct check_case cases[] = {CASE(sizes),
                                           CASE(select_hammer),
                                           CASE(never_late),
                                           CASE(exposed),
+                                          CASE(armed_is_exposed),
                                           CASE(renewed),
                                           CASE(not_renewed),
                                           CASE(forked),
