@@ -1,6 +1,8 @@
 #include <dirent.h>
 #include <fcntl.h>
-#include <sched.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 #include "items.h"
 #include "procfast/link.h"
@@ -373,10 +375,19 @@ struct call { /* one blocking call in a thread of its own */
     int64_t at; /* when it was done */
 };
 
+static int thread_id(void)
+{
+#ifdef __linux__
+    return (int)syscall(SYS_gettid); /* which has a line in /proc */
+#else
+    return getpid();
+#endif
+}
+
 static void *make_call(void *arg)
 {
     struct call *c = arg;
-    atomic_store(&c->tid, (int)pf_thread_self()->tid);
+    atomic_store(&c->tid, thread_id());
     c->rc = c->run();
     c->at = pf_now();
     atomic_store(&c->done, 1);
