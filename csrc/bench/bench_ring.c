@@ -1,4 +1,5 @@
-/* What the ring does by itself: the floor that Python's queues are compared with. Prints a Markdown table.
+/* What the ring does by itself, a queue's and a link's: the floor that Python's queues and pipes are compared with.
+ * Prints a Markdown table.
  *
  * Median of ROUNDS interleaved rounds; "copied" counts the bytes once, though they are written and read. */
 #include <signal.h>
@@ -6,16 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "procfast/clock.h"
+#include "procfast/link.h"
 #include "procfast/ring.h"
 
 #define ROUNDS 9
 #define BATCH 64
 
 static struct pf_ring *r, *back;
+static struct pf_link chain;
 static char *bytes;
 
 static void must(bool ok, const char *what)
@@ -134,6 +138,82 @@ static void there_and_back(size_t len, int n)
     waitpid(pid, NULL, 0);
 }
 
+static void swap_rings(void)
+{
+    struct pf_ring *queue[2] = {r, back};
+    r = chain.ring[0];
+    back = chain.ring[1];
+    chain.ring[0] = queue[0];
+    chain.ring[1] = queue[1];
+}
+
+static void link_one_to_one(size_t len, int n)
+{
+    swap_rings();
+    across(len, n, 1);
+    swap_rings();
+}
+
+static void link_there_and_back(size_t len, int n)
+{
+    swap_rings();
+    there_and_back(len, n);
+    swap_rings();
+}
+
+static void send_all(int fd, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t k = write(fd, bytes + done, len - done);
+        must(k > 0, "write");
+        done += (size_t)k;
+    }
+}
+
+static void receive_all(int fd, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t k = read(fd, bytes + done, len - done);
+        must(k > 0, "read");
+        done += (size_t)k;
+    }
+}
+
+/* What a pipe is without a ring: a call for each message, on either side. */
+static void sockets(size_t len, int n, bool answer)
+{
+    int fd[2];
+    must(socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == 0, "socketpair");
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(120);
+        for (int i = 0; i < n; i++) {
+            if (answer)
+                receive_all(fd[1], len);
+            send_all(fd[1], len);
+        }
+        _exit(0);
+    }
+    for (int i = 0; i < n; i++) {
+        if (answer)
+            send_all(fd[0], len);
+        receive_all(fd[0], len);
+    }
+    waitpid(pid, NULL, 0);
+    close(fd[0]);
+    close(fd[1]);
+}
+
+static void sockets_one_to_one(size_t len, int n)
+{
+    sockets(len, n, false);
+}
+
+static void sockets_there_and_back(size_t len, int n)
+{
+    sockets(len, n, true);
+}
+
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -157,6 +237,14 @@ int main(void)
         {"one to one, 64 KiB", one_to_one, 65536, 10000},
         {"one to one, 1 MiB", one_to_one, 1 << 20, 600},
         {"there and back, 8 bytes", there_and_back, 8, 20000},
+        {"link: one to one, 8 bytes", link_one_to_one, 8, 300000},
+        {"link: one to one, 16 KiB", link_one_to_one, 16384, 30000},
+        {"link: one to one, 1 MiB", link_one_to_one, 1 << 20, 600},
+        {"link: there and back, 8 bytes", link_there_and_back, 8, 20000},
+        {"socketpair: one to one, 8 bytes", sockets_one_to_one, 8, 100000},
+        {"socketpair: one to one, 16 KiB", sockets_one_to_one, 16384, 30000},
+        {"socketpair: one to one, 1 MiB", sockets_one_to_one, 1 << 20, 600},
+        {"socketpair: there and back, 8 bytes", sockets_there_and_back, 8, 20000},
     };
     enum { ROWS = sizeof rows / sizeof *rows };
     static double ns[ROWS][ROUNDS];
@@ -165,6 +253,10 @@ int main(void)
     must(bytes != NULL, "malloc");
     memset(bytes, 'x', 1 << 20);
     must(pf_ring_create(&r, 0, 0) == 0 && pf_ring_create(&back, 0, 0) == 0, "create");
+    int wire[2];
+    must(pf_link_create(&chain, 2) == 0 && pf_wire_open(wire) == 0, "create a link");
+    pf_link_wire(&chain, 0, wire[0]);
+    pf_link_wire(&chain, 1, wire[1]);
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < ROWS; i++) {
             int64_t start = pf_now();
@@ -180,5 +272,8 @@ int main(void)
     }
     pf_ring_close(r);
     pf_ring_close(back);
+    pf_link_unwire(&chain, 0, wire[0]);
+    pf_link_unwire(&chain, 1, wire[1]);
+    pf_link_close(&chain);
     return 0;
 }

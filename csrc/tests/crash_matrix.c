@@ -31,7 +31,7 @@
 #define PATIENCE (10 * PF_SECOND) /* of a call that must not time out */
 #define SHORT (60 * MS)           /* of a call that meets a stopped owner's lock */
 #define TRIES 3                   /* a visit may depend on timing */
-#define A_LOOK (PF_SECOND * 9 / 10) /* a sleeper looks again after a second; none needs to where nobody dies */
+#define A_LOOK (PF_SECOND * 9 / 10) /* a sleeper looks again after a second, or a half; none needs to where nobody dies */
 #define KEPT (UINT64_C(32) << 20)   /* free blocks that a ring keeps */
 #define POINTS 96
 #define ITEMS 4096
@@ -774,6 +774,8 @@ static void get_and_go(void)
     pf_link_unwire(&chain, 1, pf_ring_bell(ring).wait_fd);
 }
 
+static void close_reader(void) { pf_link_unwire(&chain, 1, pf_ring_bell(ring).wait_fd); }
+
 static void get_to_end(void)
 {
     int rc;
@@ -867,6 +869,8 @@ static const struct scenario scenarios[] = {
     {.name = "link.only.writer", .victim = put_and_go, .flags = LINK | ONLY_WRITER | FEW},
     {.name = "link.only.writer.awaited", .victim = put_and_go, .early = get_to_end, .flags = LINK | ONLY_WRITER | SLOW},
     {.name = "link.only.reader", .setup = put3, .victim = get_and_go, .flags = LINK | ONLY_READER | SLOW},
+    {.name = "link.only.reader.closes", .setup = fill_window, .victim = close_reader, .holder = put_to_end,
+     .holder_at = "mutex.unlocked", .flags = LINK | ONLY_READER | FEW},
     {.name = "link.only.reader.awaited", .victim = get_and_go, .early = put_to_end,
      .flags = LINK | ONLY_READER | FEW | LOOKS},
 };
@@ -1450,7 +1454,8 @@ static void judge(struct cell c, struct control *control, int status, int64_t to
         add_cell(c);
         return;
     }
-    if (!c.action && took > A_LOOK && !(scenarios[c.scenario].flags & LOOKS)) {
+    unsigned flags = scenarios[c.scenario].flags;
+    if (!c.action && took > (flags & LINK ? A_LOOK / 2 : A_LOOK) && !(flags & LOOKS)) {
         if (++c.tries < TRIES) {
             add_cell(c);
             return;
