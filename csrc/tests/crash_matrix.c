@@ -1338,7 +1338,7 @@ static void run_cell(int peers)
     } else if (scenario->flags & ARMED) {
         finish_one(PROBER, arm);
     } else if ((scenario->flags & (LINK | ALONE)) == LINK) {
-        finish_one(PROBER, check_bell);
+        finish_one(PROBER, peers > 1 ? arm : check_bell); /* somebody's first select */
     }
     if (inside) {
         kill(procs[VICTIM].pid, SIGCONT);
