@@ -31,7 +31,7 @@
 #define PATIENCE (10 * PF_SECOND) /* of a call that must not time out */
 #define SHORT (60 * MS)           /* of a call that meets a stopped owner's lock */
 #define TRIES 3                   /* a visit may depend on timing */
-#define A_LOOK (PF_SECOND * 9 / 10) /* a sleeper looks again after a second, or a half; none needs to where nobody dies */
+#define A_LOOK (PF_SECOND * 9 / 10) /* sleepers look again after a second, or a half; where nobody dies none needs to */
 #define KEPT (UINT64_C(32) << 20)   /* free blocks that a ring keeps */
 #define POINTS 96
 #define ITEMS 4096
@@ -1338,7 +1338,7 @@ static void run_cell(int peers)
     } else if (scenario->flags & ARMED) {
         finish_one(PROBER, arm);
     } else if ((scenario->flags & (LINK | ALONE)) == LINK) {
-        finish_one(PROBER, check_bell);
+        finish_one(PROBER, peers > 1 ? arm : check_bell); /* somebody's first select */
     }
     if (inside) {
         kill(procs[VICTIM].pid, SIGCONT);
