@@ -4,6 +4,8 @@ Key: backend or cell, and the test's name with or without its parameters.
 """
 
 _FEEDER = "its feeder thread pickles later, so the error goes to stderr and the item is lost"
+_RESET = "its socket is reset, and what was sent before is lost"
+_TORN = "several on one end tear its messages"
 _STATUS = "where the exit status was taken by another, it holds the child for alive for ever"
 
 DEVIATIONS: dict[tuple[str, str], str] = {
@@ -23,6 +25,11 @@ DEVIATIONS: dict[tuple[str, str], str] = {
     ("stdlib", "test_exact_at_once"): "an item is seen only when the feeder thread has written it",
     ("stdlib", "test_child_ends_with_items_undrained"): "its feeder thread waits for a reader",
     ("stdlib", "test_nothing_is_lost_by_interrupts"): "an exception in mid-read tears the pipe",
+    ("stdlib", "test_pickled_only_for_other_processes"): "gives the number of its descriptor away",
+    ("stdlib", "test_recv_bytes_into_what_is_read_only"): "the message is read first, and lost",
+    ("stdlib", "test_messages_to_a_closed_end_do_not_hide_the_last_words"): _RESET,
+    ("stdlib", "test_many_threads_on_one_end[stdlib-sent]"): _TORN,
+    ("stdlib", "test_many_threads_on_one_end[stdlib-received]"): _TORN,
     ("stdlib", "test_unloadable_in_get_many"): "a loop of get(): the batch begun is lost with it",
     ("stdlib", "test_reduce_puts_into_the_same_queue[stdlib-SimpleQueue]"): "its lock is held",
 }

@@ -103,7 +103,13 @@ void pf_ring_end(struct pf_ring *r, uint64_t turn, bool whole)
     pf__refresh(r);
     if (!pf__turn_ours(r, turn))
         return;
-    int rc = whole ? -EAGAIN : pf__lock_side(r, &r->h->prod, pf_deadline(PF_SECOND));
+    int64_t deadline = pf_deadline(PF_SECOND);
+    int rc = -EAGAIN;
+    if (!whole) {
+        do
+            rc = pf__lock_side(r, &r->h->prod, deadline);
+        while (rc == -EINTR);
+    }
     if (rc == 0)
         pf__bell_on(r); /* its reader may be asleep: it shall see that no more comes */
     pf__turn_end(&r->h->turn[0], turn);
@@ -218,10 +224,44 @@ void pf_link_wire(struct pf_link *l, unsigned end, int fd)
     }
 }
 
-void pf_link_expose(struct pf_link *l)
+/* The user gets the descriptor of the ring's writing end, or of the other. */
+static int expose(struct pf_ring *r, bool writing)
 {
-    for (unsigned i = 0; i < l->rings; i++)
-        pf__store(&l->ring[i]->h->exposed, 1);
+    struct header *h = r->h;
+    int64_t deadline = pf_deadline(PF_SECOND);
+    int rc;
+    pf__refresh(r);
+    pf__store(&h->exposed, 1);
+    do
+        rc = pf__lock_side(r, &h->prod, deadline);
+    while (rc == -EINTR);
+    if (!writing)
+        pf__store(&h->armed, 1);
+    PF_POINT("arm.armed");
+    if (rc < 0)
+        return 0; /* its holder is stopped */
+    if (!writing && pf__empty(h)) {
+        rc = pf__bell_off(r); /* it was rung for what is gone */
+    } else if (pf__peek(&h->rung)) {
+        rc = writing ? 1 : pf_wire_strip(r->bell.wait_fd);
+        if (rc > 0)
+            pf__put(&h->rung, AGAIN);
+    }
+    pf_mutex_unlock(&h->prod.lock);
+    return rc < 0 ? rc : 0;
+}
+
+int pf__link_arm(struct pf_ring *r)
+{
+    return expose(r, false);
+}
+
+int pf_link_expose(struct pf_link *l, unsigned end)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < l->rings && rc == 0; i++)
+        rc = expose(l->ring[i], i == end);
+    return rc;
 }
 
 void pf_link_unwire(struct pf_link *l, unsigned end, int fd)

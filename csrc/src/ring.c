@@ -143,7 +143,7 @@ int pf__bell_on(struct pf_ring *r)
 {
     struct header *h = r->h;
     int rc;
-    if (pf__peek(&h->rung))
+    if (pf__peek(&h->rung) == 1)
         return 0;
     if (r->window) {
         rc = pf_wire_ring(r->bell.ring_fd);
@@ -665,16 +665,14 @@ int pf_ring_arm(struct pf_ring *r)
 {
     struct header *h = r->h;
     pf__refresh(r);
+    if (r->window)
+        return pf__link_arm(r);
     if (pf__load(&h->armed))
         return 0;
     int rc = pf__lock_side(r, &h->prod, pf_deadline(PF_SECOND)), rung = 0;
     /* Rung first: a kill between leaves it early. Without the lock (a stopped process has it) in any case, and
      * not noted: that process may be about to reset it. */
-    if (r->window) { /* it is rung already, maybe for what is gone */
-        pf__store(&h->exposed, 1);
-        if (rc == 0 && pf__empty(h))
-            pf__bell_off(r);
-    } else if (rc < 0 || !pf__empty(h)) {
+    if (rc < 0 || !pf__empty(h)) {
         rung = pf_bell_ring(&r->bell);
         PF_POINT("arm.rung");
         if (rc == 0 && rung == 0)

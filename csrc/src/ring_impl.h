@@ -75,6 +75,8 @@ struct block { /* state: enum state | tenancy of the slot (peer.h) << 8 */
     _Atomic uint64_t touched; /* bytes with memory behind them, from the front */
 };
 
+#define AGAIN 2
+
 struct header {
     uint64_t magic;
     uint32_t layout, header_size;
@@ -89,7 +91,7 @@ struct header {
     /* written by producers under their lock; each may be behind the truth after a kill, never ahead */
     _Alignas(64) _Atomic uint64_t alloc; /* the ring zone has memory up to here, but for what was punched */
     _Atomic uint64_t top;                /* end of the extent that was left at the last return to the front */
-    _Atomic uint32_t rung;               /* the bell was rung and not reset since */
+    _Atomic uint32_t rung;               /* the bell was rung and not reset since: 1, or AGAIN: the next put rings too */
     _Alignas(64) _Atomic uint32_t armed; /* somebody selects on the bell: sticky */
     _Alignas(64) _Atomic uint64_t done;  /* pf_ring_done calls */
     _Atomic uint32_t done_word;          /* like a side's word */
@@ -239,6 +241,9 @@ bool pf__link_fits(struct pf_ring *r, struct view v, uint64_t units);
 /* Sleeps on the wire until it is rung: 0 look again, -EPIPE no writer is left and the ring is empty, -ETIMEDOUT,
  * -EINTR. */
 int pf__link_sleep(struct pf_ring *r, int64_t deadline);
+
+/* pf_ring_arm of a linked ring. */
+int pf__link_arm(struct pf_ring *r);
 
 int pf__turn_take(struct pf_ring *r, uint64_t *turn);
 void pf__turn_end(struct turn *t, uint64_t turn);

@@ -57,19 +57,50 @@ int pf_wire_ring(int fd)
     return 0;
 }
 
+/* How many rings are first in the socket; *other: something else comes then. -errno. */
+static ssize_t leading(int fd, bool *other)
+{
+    unsigned char first[64];
+    ssize_t n, rings = 0;
+    do
+        n = recv(fd, first, sizeof first, MSG_DONTWAIT | MSG_PEEK);
+    while (n < 0 && errno == EINTR);
+    while (rings < n && first[rings] == PF_RING)
+        rings++;
+    *other = rings < n;
+    return n >= 0 ? rings : errno == EAGAIN || errno == ECONNRESET ? 0 : -errno;
+}
+
+/* Takes so many bytes, at most 64; how many there were. */
+static ssize_t take(int fd, size_t n)
+{
+    unsigned char bytes[64];
+    ssize_t got;
+    do
+        got = recv(fd, bytes, n, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    return got >= 0 ? got : errno == EAGAIN || errno == ECONNRESET ? 0 : -errno;
+}
+
 int pf_wire_reset(int fd, bool careful)
 {
-    unsigned char first;
-    for (int flags = MSG_DONTWAIT | (careful ? MSG_PEEK : 0);;) {
-        ssize_t n = recv(fd, &first, 1, flags);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno == EAGAIN || errno == ECONNRESET ? 0 : -errno;
-        if (n == 0 || !(flags & MSG_PEEK) || first != PF_RING)
-            return 0;
-        flags &= ~MSG_PEEK;
-    }
+    bool other;
+    ssize_t n;
+    do {
+        n = careful ? leading(fd, &other) : 64;
+        if (n > 0)
+            n = take(fd, (size_t)n);
+    } while (n == 64);
+    return n < 0 ? (int)n : 0;
+}
+
+int pf_wire_strip(int fd)
+{
+    bool other;
+    ssize_t n = leading(fd, &other);
+    if (n > 0 && other)
+        n = take(fd, (size_t)n);
+    return n < 0 ? (int)n : n > 0 && other;
 }
 
 int pf_wire_look(int fd)

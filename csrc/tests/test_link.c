@@ -1298,7 +1298,7 @@ static void exposed(void)
 {
     open_link(1);
     struct item it;
-    pf_link_expose(&l);
+    CHECK_EQ(pf_link_expose(&l, 1), 0);
     CHECK_EQ(write(fds[0], "abc", 3), 3);
     for (uint32_t i = 0; i < 20; i++) {
         CHECK_EQ(item_put(r, 0, i, 10, PF_TRY), 0);
@@ -1327,6 +1327,43 @@ static void exposed(void)
     CHECK_EQ(write(fds[0], "x", 1), 1);
     CHECK_EQ(item_get(r, &it, pf_now() + 300 * MS), -ETIMEDOUT);
     CHECK(check_cpu() - cpu < 100 * MS); /* they make no busy loop */
+    close_clean();
+}
+
+/* What the user sends himself comes between the messages before and after it, however many are unread. */
+static void user_bytes_in_order(void)
+{
+    open_link(1);
+    struct item it;
+    char byte;
+    for (int early = 0; early < 2; early++) { /* the reader asks for its descriptor before, or first when it needs it */
+        if (early)
+            CHECK_EQ(pf_link_expose(&l, 1), 0);
+        for (uint32_t i = 0; i < 3; i++) {
+            CHECK_EQ(item_put(r, 0, 2 * i, 10, PF_TRY), 0);
+            CHECK_EQ(item_put(r, 0, 2 * i + 1, 10, PF_TRY), 0);
+            CHECK_EQ(pf_link_expose(&l, 0), 0);
+            byte = (char)('a' + i);
+            CHECK_EQ(write(fds[0], &byte, 1), 1);
+        }
+        CHECK_EQ(item_put(r, 0, 6, 10, PF_TRY), 0);
+        for (uint32_t i = 0; i < 3; i++) {
+            for (uint32_t k = 0; k < 2; k++) {
+                CHECK(readable(fds[1]));
+                CHECK_EQ(item_get(r, &it, PF_NOWAIT), 0);
+                CHECK_EQ(it.seq, 2 * i + k);
+                CHECK_EQ(pf_ring_settle(r), 0);
+            }
+            CHECK_EQ(pf_link_expose(&l, 1), 0);
+            CHECK_EQ(read(fds[1], &byte, 1), 1);
+            CHECK_EQ(byte, (char)('a' + i));
+        }
+        CHECK(readable(fds[1]));
+        CHECK_EQ(item_get(r, &it, PF_NOWAIT), 0);
+        CHECK_EQ(it.seq, 6);
+        CHECK_EQ(pf_ring_settle(r), 0);
+        CHECK(!readable(fds[1]));
+    }
     close_clean();
 }
 
@@ -1919,6 +1956,7 @@ static const struct check_case cases[] = {CASE(sizes),
                                           CASE(select_hammer),
                                           CASE(never_late),
                                           CASE(exposed),
+                                          CASE(user_bytes_in_order),
                                           CASE(armed_is_exposed),
                                           CASE(renewed),
                                           CASE(not_renewed),

@@ -106,7 +106,7 @@ cdef extern from "procfast/link.h" nogil:
     int pf_link_attach(pf_link *l, unsigned rings, int fd)
     void pf_link_wire(pf_link *l, unsigned end, int fd)
     void pf_link_unwire(pf_link *l, unsigned end, int fd)
-    void pf_link_expose(pf_link *l)
+    int pf_link_expose(pf_link *l, unsigned end)
     cbool pf_link_renew(pf_link *l)
     void pf_link_close(pf_link *l)
 

@@ -42,8 +42,10 @@ PF_API void pf_link_wire(struct pf_link *l, unsigned end, int fd);
 /* Closes that end's descriptor: this process is no reader and writer there any more, and waiting writers look. */
 PF_API void pf_link_unwire(struct pf_link *l, unsigned end, int fd);
 
-/* The user gets a descriptor of the wire in his hands, and may pass others through it: to be told first. */
-PF_API void pf_link_expose(struct pf_link *l);
+/* The user gets that end's descriptor in his hands, and may pass others through it: to be told each time, first. What
+ * he sends comes between the messages before and after it, as it would in a socket: there the next message rings
+ * again, and before he receives, the rings in front of his bytes are gone. Waits for a lock, a second at most. */
+PF_API int pf_link_expose(struct pf_link *l, unsigned end);
 
 /* Makes it as new, for another wire, where that is certain to be safe: only for one that no other process ever had
  * in its hands, and whose ends are both unwired. False: close it. */

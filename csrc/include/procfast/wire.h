@@ -2,8 +2,7 @@
  * is still there, however it went, and, by single bytes that are rung, that there is something to see.
  *
  * socketpair(2), AF_UNIX, SOCK_STREAM, close-on-exec, blocking: users may pass descriptors over it themselves
- * (SCM_RIGHTS, unix(7)). Nothing here blocks but pf_wire_wait. Ringing needs no room: one ring is inside at most,
- * a few after deaths; where the user has filled the socket it is readable anyway. */
+ * (SCM_RIGHTS, unix(7)). Nothing here blocks but pf_wire_wait. Ringing needs no room: a full socket is readable. */
 #ifndef PROCFAST_WIRE_H
 #define PROCFAST_WIRE_H
 
@@ -16,8 +15,11 @@ PF_API int pf_wire_open(int fds[2]);
 /* Makes the other side's descriptor readable. -EPIPE: every copy of it is closed. */
 PF_API int pf_wire_ring(int fd);
 
-/* Takes one ring back, if one is there. With `careful` only if it is first: other bytes are the user's. */
+/* Takes all rings back. With `careful` only those before the first other byte, which is the user's. */
 PF_API int pf_wire_reset(int fd, bool careful);
+
+/* Takes back the rings before a byte of the user's, if there is one: readable it stays. 1 it did, 0. */
+PF_API int pf_wire_strip(int fd);
 
 /* 0: the other side is there; -EPIPE: every copy of it is closed or dead; -EBADF. */
 PF_API int pf_wire_look(int fd);

@@ -1,5 +1,6 @@
 # Link: the memory of a pipe. RingConnection: the methods of its ends.
 
+from cpython.number cimport PyNumber_Index
 from cpython.pythread cimport PyThread_get_thread_ident
 
 cdef extern from "<unistd.h>" nogil:
@@ -243,6 +244,15 @@ cdef class Assembly:
         return 0
 
 
+cdef object whole_number(str name, object value):
+    if PyLong_CheckExact(value):
+        return value
+    try:
+        return PyNumber_Index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+
+
 cdef class RingConnection:
     """send, recv and their kin of the two ends of a pipe."""
 
@@ -349,9 +359,11 @@ cdef class RingConnection:
         (multiprocessing.reduction.send_handle). Asking for it makes every later message a little slower.
         """
         self.check_open()
-        pf_link_expose(&self.link.link)
-        if self.incoming is not None:
-            self.incoming.arm()
+        cdef int rc
+        cdef Link link = self.link
+        with nogil:
+            rc = pf_link_expose(&link.link, self.end)
+        check(rc)
         return self.fd
 
     def send(self, obj):
@@ -379,16 +391,19 @@ cdef class RingConnection:
             if buf.itemsize > 1:
                 buf = buf.cast("B")
         n = len(buf) if PyBytes_CheckExact(buf) else buf.nbytes
+        offset = whole_number("offset", offset)
         if offset < 0:
             raise ValueError("offset is negative")
         if n < offset:
             raise ValueError("buffer length < offset")
         if size is None:
             size = n - offset
-        elif size < 0:
-            raise ValueError("size is negative")
-        elif offset + size > n:
-            raise ValueError("buffer length < offset + size")
+        else:
+            size = whole_number("size", size)
+            if size < 0:
+                raise ValueError("size is negative")
+            if offset + size > n:
+                raise ValueError("buffer length < offset + size")
         cdef size_t first = offset, most = size
         PyObject_GetBuffer(buf, &view, PyBUF_SIMPLE)
         try:
@@ -414,9 +429,11 @@ cdef class RingConnection:
         Where it is longer than maxlength bytes: OSError, and the connection can't be read any more.
         Else as recv().
         """
-        if maxlength is not None and maxlength < 0:
-            self.reader()
-            raise ValueError("negative maxlength")
+        self.reader()
+        if maxlength is not None:
+            maxlength = whole_number("maxlength", maxlength)
+            if maxlength < 0:
+                raise ValueError("negative maxlength")
         return self.take(True, maxlength)
 
     def recv_bytes_into(self, buf, offset=0):
@@ -430,7 +447,8 @@ cdef class RingConnection:
         with memoryview(buf) as target:
             if target.readonly:
                 raise TypeError("buf must be a writable bytes-like object, not a read-only one")
-            room = target.itemsize * len(target)
+            room = target.nbytes
+            offset = whole_number("offset", offset)
             if offset < 0:
                 raise ValueError("negative offset")
             if offset > room:
