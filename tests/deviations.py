@@ -5,6 +5,7 @@ Key: backend or cell, and the test's name with or without its parameters.
 
 _FEEDER = "its feeder thread pickles later, so the error goes to stderr and the item is lost"
 _RESET = "its socket is reset, and what was sent before is lost"
+_TEARS = "an exception in mid-call tears the message"
 _TORN = "several on one end tear its messages"
 _STATUS = "where the exit status was taken by another, it holds the child for alive for ever"
 
@@ -26,6 +27,11 @@ DEVIATIONS: dict[tuple[str, str], str] = {
     ("stdlib", "test_child_ends_with_items_undrained"): "its feeder thread waits for a reader",
     ("stdlib", "test_nothing_is_lost_by_interrupts"): "an exception in mid-read tears the pipe",
     ("stdlib", "test_pickled_only_for_other_processes"): "gives the number of its descriptor away",
+    ("stdlib", "test_nothing_is_torn_when_receipts_are_interrupted"): _TEARS,
+    ("stdlib", "test_usable_after_an_interrupt[stdlib-send]"): _TEARS,
+    ("stdlib", "test_usable_after_an_interrupt[stdlib-send_bytes]"): _TEARS,
+    ("stdlib", "test_usable_after_an_interrupt[stdlib-send_bytes in parts]"): _TEARS,
+    ("stdlib", "test_many_processes"): _TORN,
     ("stdlib", "test_recv_bytes_into_what_is_read_only"): "the message is read first, and lost",
     ("stdlib", "test_messages_to_a_closed_end_do_not_hide_the_last_words"): _RESET,
     ("stdlib", "test_many_threads_on_one_end[stdlib-sent]"): _TORN,

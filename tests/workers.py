@@ -2,13 +2,16 @@
 
 import faulthandler
 import multiprocessing
+import multiprocessing.connection
 import multiprocessing.queues
 import os
 import pickle
+import resource
 import signal
 import sys
 import time
 import zlib
+from multiprocessing import reduction
 
 import supervisor
 
@@ -331,3 +334,157 @@ class TorchLike(multiprocessing.queues.Queue):
         self._writer = Wrapped(self._writer)
         self._send = self._writer.send
         self._recv = self._reader.recv
+
+
+# -- connections ----------------------------------------------------------------------------------
+
+
+def echo_connection(conn, *close) -> None:
+    """Sends back what comes, until the other end is gone."""
+    for end in close:
+        end.close()
+    while True:
+        try:
+            conn.send(conn.recv())
+        except EOFError:
+            return
+
+
+def send_items(conn, who: int, count: int, sizes) -> None:
+    """Numbered, sealed messages; the sizes in turn."""
+    for i in range(count):
+        conn.send_bytes(sealed(who * 1_000_000 + i, sizes[i % len(sizes)]))
+    conn.close()
+
+
+def receive_items(conn, result, *close) -> None:
+    """The numbers of all that came (-1: torn), in one item."""
+    for end in close:
+        end.close()
+    got = []
+    while True:
+        try:
+            got.append(unseal(conn.recv_bytes()))
+        except EOFError:
+            result.put(got)
+            return
+
+
+def hold_connection(q, conn, *close) -> None:
+    """Says that it has it, and keeps it until it is killed."""
+    for end in close:
+        end.close()
+    q.put("ready")
+    sleep_forever()
+
+
+def send_one_large(q, conn, size: int, *close) -> None:
+    for end in close:
+        end.close()
+    q.put("ready")
+    conn.send_bytes(bytes(size))
+
+
+def pass_on(inbox, outbox, *close) -> None:
+    """Receives connections and sends through each of them."""
+    for end in close:
+        end.close()
+    while True:
+        try:
+            conn = inbox.recv()
+        except EOFError:
+            return
+        conn.send(("through", os.getpid()))
+        outbox.send(conn)
+        conn.close()
+
+
+def select_all(conn, result, *close) -> None:
+    """Receives by select alone."""
+    for end in close:
+        end.close()
+    got = []
+    while True:
+        if not multiprocessing.connection.wait([conn], 20):
+            result.put("never readable")
+            return
+        try:
+            got.append(conn.recv())
+        except EOFError:
+            result.put(got)
+            return
+
+
+def interrupted_call(q, conn, call: str, size: int) -> None:
+    """Blocks in a call of a connection; says how Ctrl-C ended it."""
+    q.put("ready")
+    try:
+        if call.startswith("send"):
+            while True:
+                getattr(conn, call)(bytes(size))
+        elif call == "recv_bytes_into":
+            conn.recv_bytes_into(bytearray(10))
+        elif call == "poll":
+            conn.poll(None)
+        else:
+            getattr(conn, call)()
+    except KeyboardInterrupt:
+        q.put("interrupted")
+
+
+def few_descriptors(out, pipe) -> None:
+    """Pipes until there are no more descriptors; what was made must be of use, and so again after."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    for _ in range(3):
+        pipes = []
+        while True:
+            try:
+                pipes.append(pipe())
+            except OSError as error:
+                code = error.errno
+                break
+        for i, (r, w) in enumerate(pipes):
+            w.send(i)
+            assert r.recv() == i
+        count = len(pipes)
+        for pair in pipes:
+            for end in pair:
+                end.close()
+    out.put((code, count))
+
+
+def pass_with_few_descriptors(out, cell) -> None:
+    """Receives connections and handles without room for them: OSError, and then again with room."""
+    ctx = context(cell)
+    carrier_r, carrier_w = ctx.Pipe()
+    a, b = ctx.Pipe()
+    carrier_w.send(b)
+    payload_r, payload_w = os.pipe()
+    reduction.send_handle(carrier_w, payload_w, os.getpid())
+    a.send("before")  # the sharing thread's own descriptors are open from here on
+    fds = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    try:
+        while True:
+            fds.append(os.dup(payload_r))
+    except OSError:
+        pass
+    errors = []
+    try:
+        carrier_r.recv()
+    except OSError as error:
+        errors.append(error.errno)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for fd in fds:
+        os.close(fd)
+    fd = reduction.recv_handle(carrier_r)
+    os.write(fd, b"x")
+    assert os.read(payload_r, 1) == b"x"
+    carrier_w.send(b)
+    c = carrier_r.recv()
+    a.send("after")
+    assert c.recv() == "before"
+    assert c.recv() == "after"
+    out.put(errors)

@@ -90,6 +90,29 @@ def test_handler_receives_in_the_middle_of_a_message(native, on_alarm):
     w.close()
 
 
+def test_handler_raises_in_the_middle_of_a_receipt(native, on_alarm):
+    """What has come stays with the connection: the next call goes on, and gets the message whole."""
+    r, w = native.Pipe(False)
+    p = native.Process(target=send_long, args=(w,))
+    p.start()
+    assert r.poll(30)
+    os.kill(p.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, p.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def handler():
+        raise ZeroDivisionError
+
+    for receive in (r.recv, r.recv_bytes, lambda: r.recv_bytes_into(bytearray(10))):
+        on_alarm(0.1, handler)
+        with pytest.raises(ZeroDivisionError):
+            receive()
+    os.kill(p.pid, signal.SIGCONT)
+    assert r.recv_bytes() == b"a" * (64 * MB)
+    p.join()
+    r.close()
+    w.close()
+
+
 @pytest.mark.parametrize("size", [200_000, 8 * MB], ids=["in a block", "in parts"])
 def test_handler_forks_in_the_middle_of_a_send(native, on_alarm, size):
     """The message is the parent's: the child's send fails, the parent's arrives whole, once."""
