@@ -1,8 +1,6 @@
 """Any process may die or stop at any instant: the others go on, and nothing committed is lost.
 
-The victims are raw forks, killed at random instants; each reports to a pipe, in single atomic
-writes, what it is about to do and what it has done, so that every item can be accounted for.
-PROCFAST_KILLS sets the number of kills per test, PROCFAST_SEED repeats a run.
+The victims are killed at random instants, and every item is accounted for (`victims.py`).
 """
 
 import os
@@ -14,11 +12,7 @@ import zlib
 
 import pytest
 import workers
-
-KILLS = int(os.environ.get("PROCFAST_KILLS", "1000"))
-SEED = int(os.environ.get("PROCFAST_SEED", str(time.time_ns() % 1_000_000)))
-WITHIN = 5.0  # seconds for what must happen at once; a loaded machine gets no less
-TORN = -1
+from victims import KILLS, SEED, TORN, WITHIN, Victim, spin
 
 
 @pytest.fixture
@@ -32,53 +26,6 @@ def native():
 def rng():
     print(f"PROCFAST_SEED={SEED}")  # shown when the test fails
     return random.Random(SEED)
-
-
-class Victim:
-    """A forked child that runs `body(report)` until it is killed."""
-
-    def __init__(self, body) -> None:
-        self.reports, write = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            status = 9
-            try:
-                os.close(self.reports)
-                body(lambda number: os.write(write, number.to_bytes(8, "little", signed=True)))
-                status = 0
-            finally:
-                os._exit(status)
-        os.close(write)
-
-    def said(self) -> list[int]:
-        """All reports, at the end of the victim's life."""
-        data = b""
-        while block := os.read(self.reports, 65536):
-            data += block
-        os.close(self.reports)
-        assert len(data) % 8 == 0
-        return [
-            int.from_bytes(data[i : i + 8], "little", signed=True) for i in range(0, len(data), 8)
-        ]
-
-    def hear(self) -> int:
-        """The next report."""
-        return int.from_bytes(os.read(self.reports, 8), "little", signed=True)
-
-    def signal(self, signum: int) -> None:
-        os.kill(self.pid, signum)
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
-        assert os.WIFSIGNALED(status), f"the victim ended by itself: {status}"
-
-
-def spin(seconds: float) -> None:
-    """Sleeps are too coarse to hit every instant."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
 
 
 def take_all(q, into: list[int], within: float = 0.0) -> None:
