@@ -2,6 +2,9 @@
 
 FEATURES = {
     "native": {
+        "array_buffers",
+        "atomic_raw_values",
+        "atomic_values",
         "batches",
         "crash_safe_pipes",
         "crash_safe_queues",
@@ -10,7 +13,7 @@ FEATURES = {
         "max_bytes",
         "no_feeder_thread",
     },
-    "stdlib": {"batches", "interrupt"},
+    "stdlib": {"atomic_values", "batches", "interrupt"},
 }
 
 

@@ -24,6 +24,9 @@ class Context(BackendContext):
     backend = "native"
     features = frozenset(
         {
+            "array_buffers",
+            "atomic_raw_values",
+            "atomic_values",
             "batches",
             "crash_safe_pipes",
             "crash_safe_queues",
