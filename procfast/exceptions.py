@@ -27,10 +27,18 @@ class BackendError(ImportError):
 
 
 class OwnerDied(RuntimeError):
-    """A process died while it held what this call waited for.
+    """A process died while it held what this call waited for: an RLock, or a Lock(robust=True).
 
-    Raised to exactly one waiter; what the lock guarded may be half changed.
+    Raised to exactly one caller; what the lock guarded may be half changed. From `acquire` and `with` the lock is free
+    again; from `Condition.wait` the caller holds it. `acquire_recover` returns instead of raising.
     """
+
+    pid: int | None
+    """The process that died; None where that is not known any more."""
+
+    def __init__(self, message: str = "", pid: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid or None
 
 
 class RingCorrupted(RuntimeError):

@@ -26,7 +26,7 @@ struct shared {
     _Alignas(64) struct pf_mutex slot;
     _Alignas(64) pthread_mutex_t pthread;
     _Alignas(64) _Atomic int ready;
-    struct pf_slots slots;
+    struct pf_slot slots[512];
 };
 
 static struct shared *sh;
@@ -98,7 +98,7 @@ static double takeover(struct pf_mutex *m, struct pf_peer *peer)
     if (killer == 0) {
         usleep(20000); /* until the waiter sleeps */
         sh->word = 0;
-        *(volatile int64_t *)(void *)&sh->slots.ident[PF_SLOTS - 1] = pf_now();
+        *(volatile int64_t *)(void *)&sh->slots[511].ident = pf_now();
         kill(holder, SIGKILL);
         _exit(0);
     }
@@ -108,7 +108,7 @@ static double takeover(struct pf_mutex *m, struct pf_peer *peer)
         rc = pf_mutex_lock(m, peer, deadline);
     while (rc == -EINTR);
     int64_t got = pf_now();
-    killed = *(volatile int64_t *)(void *)&sh->slots.ident[PF_SLOTS - 1];
+    killed = *(volatile int64_t *)(void *)&sh->slots[511].ident;
     if (rc != -PF_EOWNERDEAD) {
         fprintf(stderr, "bench_lock: expected the owner's death, got %d\n", rc);
         exit(1);
@@ -126,8 +126,8 @@ int main(void)
     if (fd < 0 || pf_shm_map(fd, 0, sizeof *sh, &addr) < 0)
         return 1;
     sh = addr;
-    pf_peer_init(&by_list, &sh->slots, fd, pf_pid_namespace());
-    pf_peer_init(&by_slot, &sh->slots, fd, pf_pid_namespace());
+    pf_peer_init(&by_list, sh->slots, 512, fd, pf_pid_namespace());
+    pf_peer_init(&by_slot, sh->slots, 512, fd, pf_pid_namespace());
     by_slot.foreign = true;
     pthread_mutexattr_t attr;
     pthread_mutexattr_init(&attr);

@@ -15,6 +15,8 @@ const char *pf_strerror(int code)
         return "the segment was made by another version of procfast";
     case PF_ETORN:
         return "the message was not sent whole";
+    case PF_EBROKEN:
+        return "the barrier is broken";
     default: {
         const char *text = strerror(code);
         return text ? text : "unknown error";

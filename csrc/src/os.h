@@ -32,9 +32,10 @@ int pf__cpu(void); /* the CPU this thread runs on; -ENOSYS */
 
 /* peer.c: a new tenancy of the slot, or -EBUSY: it belongs to a live process. From one instant to the next the
  * old tenancy is over and the new one goes on: a process that is stopped in between is in nobody's way. */
-int pf__token_take(int fd, struct pf_slots *slots, uint32_t slot, void **token);
-int pf__token_alive(int fd, struct pf_slots *slots, uint32_t tenancy);
-void pf__token_drop(struct pf_slots *slots, uint32_t tenancy, void *token);
+int pf__token_take(struct pf_peer *p, uint32_t slot, void **token);
+int pf__token_alive(struct pf_peer *p, uint32_t tenancy);
+void pf__token_drop(struct pf_peer *p, uint32_t tenancy, void *token);
+uint32_t pf__token_pid(uint64_t ident); /* that the slot's ident names */
 
 /* shm.c */
 int pf__shm_create(uint64_t size);

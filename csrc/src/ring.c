@@ -805,7 +805,7 @@ void pf__ring_settle_in(struct pf_ring *r, struct pf_ring *first)
     if (first)
         r->peer = first->peer;
     else
-        pf_peer_init(&r->own, &r->h->slots, r->fd, r->h->pid_namespace);
+        pf_peer_init(&r->own, r->h->slots, SLOTS, r->fd, r->h->pid_namespace);
 }
 
 int pf__ring_segment(unsigned rings, uint64_t *zone, uint64_t *blocks_max, uint64_t *span)

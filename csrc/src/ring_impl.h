@@ -13,7 +13,7 @@
 #include "procfast/ring.h"
 
 #define MAGIC UINT64_C(0x31676e6972666670) /* "pffring1" */
-#define LAYOUT 2
+#define LAYOUT 3
 #define KIB UINT64_C(1024)
 #define MIB (KIB * KIB)
 #define TIB (MIB * MIB)
@@ -34,6 +34,7 @@
 #define GRACE (PF_SECOND / 20) /* at least so long for the lock itself: its holder may just be off its CPU */
 
 #define BLOCKS 512
+#define SLOTS 512
 #define BLOCK_MIN (64 * KIB)
 #define NOBODY PF_NO_SLOT /* answers for a block when no slot is to be had: never swept */
 
@@ -98,7 +99,7 @@ struct header {
     _Alignas(64) _Atomic uint64_t blocks_end;
     _Atomic uint32_t nblocks; /* in use: [0, nblocks) */
     struct block blocks[BLOCKS];
-    struct pf_slots slots;
+    struct pf_slot slots[SLOTS];
 };
 _Static_assert(sizeof(struct header) <= ZONE, "the header fits before the ring zone");
 _Static_assert(sizeof(struct side) == 128, "a lock's line and a commit's line");

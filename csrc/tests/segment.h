@@ -4,8 +4,10 @@
 
 #include "check.h"
 
+#define SLOTS 512
+
 struct segment {
-    struct pf_slots slots;
+    struct pf_slot slots[SLOTS];
     struct pf_mutex m;
     _Atomic int flag[16];
     long a, b; /* guarded by m: equal whenever it is free and its last owner lived */
@@ -22,7 +24,7 @@ static inline void segment_open(void)
     CHECK(seg_fd >= 0);
     CHECK_EQ(pf_shm_map(seg_fd, 0, sizeof *seg, &p), 0);
     seg = p;
-    pf_peer_init(&peer, &seg->slots, seg_fd, pf_pid_namespace());
+    pf_peer_init(&peer, seg->slots, SLOTS, seg_fd, pf_pid_namespace());
 }
 
 static inline void segment_close(void)

@@ -383,7 +383,7 @@ static void slot_taken_over(void)
         check_kill(pid);
         atomic_store(&seg->flag[READY], 0);
         if (i == 0)
-            CHECK_EQ(pf_peer_slot(&peer) % PF_SLOTS, 0); /* its very number */
+            CHECK_EQ(pf_peer_slot(&peer) % PF_SLOTS_MOST, 0); /* its very number */
         else
             pf_peer_drop(&peer);
         inherit();

@@ -12,7 +12,7 @@ static void one_slot_each(void)
     CHECK(pf_peer_alive(&peer, PF_TENANCIES) < 0);
     CHECK(pf_peer_alive(&peer, PF_NO_SLOT) < 0);
 #ifndef __APPLE__
-    CHECK_EQ(atomic_load(&seg->slots.ident[mine % PF_SLOTS]) & UINT32_MAX, getpid());
+    CHECK_EQ(atomic_load(&seg->slots[mine % PF_SLOTS_MOST].ident) & UINT32_MAX, getpid());
 #endif
 
     pid_t pid[3];
@@ -58,7 +58,7 @@ static void tenancies_differ(void)
     check_kill(pid);
     CHECK_EQ(pf_peer_alive(&peer, dead), 0);
     int mine = pf_peer_slot(&peer);
-    CHECK_EQ((uint32_t)mine % PF_SLOTS, dead % PF_SLOTS);
+    CHECK_EQ((uint32_t)mine % PF_SLOTS_MOST, dead % PF_SLOTS_MOST);
     CHECK((uint32_t)mine != dead);
     CHECK_EQ(pf_peer_alive(&peer, dead), 0);
     CHECK_EQ(pf_peer_alive(&peer, (uint32_t)mine), 1);
@@ -73,7 +73,7 @@ static void drop_gives_back(void)
     pf_peer_drop(&peer);
     CHECK_EQ(pf_peer_alive(&peer, (uint32_t)slot), 0);
     pf_peer_drop(&peer);
-    CHECK_EQ((uint32_t)pf_peer_slot(&peer) % PF_SLOTS, (uint32_t)slot % PF_SLOTS);
+    CHECK_EQ((uint32_t)pf_peer_slot(&peer) % PF_SLOTS_MOST, (uint32_t)slot % PF_SLOTS_MOST);
     segment_close();
 }
 
@@ -94,7 +94,7 @@ static void child_has_none(void)
             CHECK(!pf_peer_refresh(&peer));
             CHECK_EQ(atomic_load(&peer.slot), PF_NO_SLOT);
             CHECK_EQ(pf_peer_alive(&peer, (uint32_t)slot), 1);
-            CHECK((pf_peer_slot(&peer) - slot) % PF_SLOTS != 0);
+            CHECK((pf_peer_slot(&peer) - slot) % PF_SLOTS_MOST != 0);
             atomic_store(&seg->flag[0], slot + 1);
             atomic_store(&seg->flag[2], (int)getpid());
             check_until(&seg->flag[1], 1);
@@ -114,15 +114,15 @@ static void child_has_none(void)
 static void all_taken(void)
 {
     segment_open();
-    static struct pf_peer many[PF_SLOTS + 1];
-    for (int i = 0; i <= PF_SLOTS; i++) {
-        pf_peer_init(&many[i], &seg->slots, seg_fd, pf_pid_namespace());
+    static struct pf_peer many[SLOTS + 1];
+    for (int i = 0; i <= SLOTS; i++) {
+        pf_peer_init(&many[i], seg->slots, SLOTS, seg_fd, pf_pid_namespace());
         int slot = pf_peer_slot(&many[i]);
-        CHECK_EQ(slot < 0 ? slot : slot % PF_SLOTS, i < PF_SLOTS ? i : -ENOSPC);
+        CHECK_EQ(slot < 0 ? slot : slot % PF_SLOTS_MOST, i < SLOTS ? i : -ENOSPC);
     }
     pf_peer_drop(&many[7]);
-    CHECK_EQ(pf_peer_slot(&many[PF_SLOTS]) % PF_SLOTS, 7);
-    for (int i = 0; i <= PF_SLOTS; i++)
+    CHECK_EQ(pf_peer_slot(&many[SLOTS]) % PF_SLOTS_MOST, 7);
+    for (int i = 0; i <= SLOTS; i++)
         pf_peer_drop(&many[i]);
     segment_close();
 }
@@ -134,7 +134,7 @@ static void slots_never_leak(void)
     for (int i = 0; i < 1200; i++) {
         pid_t pid = segment_fork();
         if (pid == 0) {
-            CHECK_EQ(pf_peer_slot(&peer) % PF_SLOTS, 0);
+            CHECK_EQ(pf_peer_slot(&peer) % PF_SLOTS_MOST, 0);
             raise(SIGKILL);
         }
         int status = check_reap_within(pid, 10 * PF_SECOND);
@@ -147,7 +147,7 @@ static void slots_never_leak(void)
 static void race_for_slots(void)
 {
     segment_open();
-    _Atomic int *owner = check_shared(PF_SLOTS * sizeof *owner);
+    _Atomic int *owner = check_shared(SLOTS * sizeof *owner);
     pid_t pid[16];
     for (int i = 0; i < 16; i++) {
         pid[i] = segment_fork();
@@ -156,8 +156,8 @@ static void race_for_slots(void)
             for (int k = 0; k < 50; k++) {
                 int slot = pf_peer_slot(&peer);
                 CHECK(slot >= 0);
-                CHECK_EQ(atomic_exchange(&owner[slot % PF_SLOTS], 1), 0);
-                atomic_store(&owner[slot % PF_SLOTS], 0);
+                CHECK_EQ(atomic_exchange(&owner[slot % PF_SLOTS_MOST], 1), 0);
+                atomic_store(&owner[slot % PF_SLOTS_MOST], 0);
                 pf_peer_drop(&peer);
             }
             _exit(0);
@@ -166,7 +166,7 @@ static void race_for_slots(void)
     atomic_store(&seg->flag[0], 1);
     for (int i = 0; i < 16; i++)
         check_reap(pid[i]);
-    munmap((void *)owner, PF_SLOTS * sizeof *owner);
+    munmap((void *)owner, SLOTS * sizeof *owner);
     segment_close();
 }
 

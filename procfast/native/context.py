@@ -5,9 +5,11 @@ Factories stand here for what is native; everything else is inherited from `mult
 
 from __future__ import annotations
 
+import functools
 import multiprocessing.context
+from collections.abc import Callable
 from multiprocessing.context import BaseContext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..context import BackendContext
 from ..context import DefaultContext as _DefaultContext
@@ -16,6 +18,15 @@ from .process import ForkProcess, ForkServerProcess, Process, SpawnProcess
 if TYPE_CHECKING:
     from .connection import Connection
     from .queues import JoinableQueue, Queue, SimpleQueue
+    from .synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
+
+
+@functools.cache
+def _locks() -> Any:
+    """The module, imported when a lock is first made; an import statement would cost as much as the lock each time."""
+    from . import synchronize
+
+    return synchronize
 
 
 class Context(BackendContext):
@@ -28,12 +39,15 @@ class Context(BackendContext):
             "atomic_raw_values",
             "atomic_values",
             "batches",
+            "crash_safe_locks",
             "crash_safe_pipes",
             "crash_safe_queues",
             "exact_qsize",
             "interrupt",
+            "lock_owner",
             "max_bytes",
             "no_feeder_thread",
+            "robust_locks",
         }
     )
 
@@ -60,6 +74,43 @@ class Context(BackendContext):
         from .queues import SimpleQueue
 
         return SimpleQueue(ctx=self.get_context())
+
+
+    def Lock(self, *, robust: bool = False) -> Lock:
+        """A lock; with robust=True acquire() raises OwnerDied where its holder was killed, and the lock is free then.
+
+        See `procfast.native.synchronize.Lock`.
+        """
+        return _locks().Lock(ctx=self.get_context(), robust=robust)
+
+    def RLock(self) -> RLock:
+        """A lock that its owner may take again; see `procfast.native.synchronize.RLock`."""
+        return _locks().RLock(ctx=self.get_context())
+
+    def Semaphore(self, value: int = 1) -> Semaphore:
+        """A counter that can be waited for."""
+        return _locks().Semaphore(value, ctx=self.get_context())
+
+    def BoundedSemaphore(self, value: int = 1) -> BoundedSemaphore:
+        """A semaphore that must not be released more often than acquired."""
+        return _locks().BoundedSemaphore(value, ctx=self.get_context())
+
+    def Condition(self, lock: Any = None) -> Condition:
+        """A condition variable; see `procfast.native.synchronize.Condition`."""
+        return _locks().Condition(lock, ctx=self.get_context())
+
+    def Event(self) -> Event:
+        """A flag that can be waited for."""
+        return _locks().Event(ctx=self.get_context())
+
+    def Barrier(
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+    ) -> Barrier:
+        """A place where `parties` processes wait for each other; see `procfast.native.synchronize.Barrier`."""
+        return _locks().Barrier(parties, action, timeout, ctx=self.get_context())
 
 
 class ForkContext(Context, multiprocessing.context.ForkContext):

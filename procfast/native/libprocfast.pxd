@@ -1,6 +1,6 @@
 # What the wrappers use of csrc/include, in the order of its headers. All of it may run without the GIL.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 
 cdef extern from "<stdbool.h>" nogil:
     ctypedef bint cbool "bool"
@@ -11,6 +11,7 @@ cdef extern from "procfast/error.h" nogil:
     enum: PF_ETOOBIG
     enum: PF_EVERSION
     enum: PF_ETORN
+    enum: PF_EBROKEN
     const char *pf_strerror(int code)
 
 cdef extern from "procfast/clock.h" nogil:
@@ -109,6 +110,95 @@ cdef extern from "procfast/link.h" nogil:
     int pf_link_expose(pf_link *l, unsigned end)
     cbool pf_link_renew(pf_link *l)
     void pf_link_close(pf_link *l)
+
+# --- locks (wrappers/arena.pxi, wrappers/synchronize.pxi)
+
+cdef extern from "procfast/arena.h" nogil:
+    enum: PF_ARENA_ID
+    enum: PF_ARENA_MOST
+    cdef struct pf_arena:
+        pass
+    cdef struct pf_arena_stats:
+        uint64_t size
+        uint64_t reserved
+        uint64_t live
+        uint64_t free
+        uint64_t limbo
+        uint64_t epoch
+        uint64_t looks
+    int pf_arena_create(pf_arena **a, size_t size)
+    int pf_arena_attach(pf_arena **a, int fd)
+    int pf_arena_adopt(pf_arena *a, int fd)
+    int pf_arena_alloc(pf_arena *a, size_t size, void **addr)
+    void pf_arena_free(pf_arena *a, void *addr, size_t size)
+    cbool pf_arena_mine(const pf_arena *a)
+    int pf_arena_fd(pf_arena *a)
+    const uint8_t *pf_arena_id(const pf_arena *a)
+    uint64_t pf_arena_offset(const pf_arena *a, const void *addr)
+    int pf_arena_at(const pf_arena *a, uint64_t offset, size_t size, void **addr)
+    void pf_arena_close(pf_arena *a)
+    void pf_arena_stats_read "pf_arena_stats"(const pf_arena *a, pf_arena_stats *s)
+
+cdef extern from "procfast/lock.h" nogil:
+    enum: PF_LOCK_ROBUST
+    enum: PF_LOCK_STAMP
+    cdef struct pf_lock:
+        pass
+    cdef struct pf_owner:
+        int pid
+        uint32_t tid
+        int64_t since
+        cbool alive
+    int pf_lock_acquire(pf_lock *l, pf_arena *a, int64_t deadline, unsigned flags, pf_owner *dead)
+    int pf_lock_release(pf_lock *l)
+    cbool pf_lock_locked(const pf_lock *l)
+    cbool pf_lock_mine(const pf_lock *l, pf_arena *a)
+    int pf_lock_owner(const pf_lock *l, pf_arena *a, pf_owner *o)
+    int pf_rlock_acquire(pf_lock *l, pf_arena *a, int64_t deadline, unsigned flags, pf_owner *dead)
+    int pf_rlock_release(pf_lock *l, pf_arena *a)
+    uint32_t pf_rlock_count(const pf_lock *l, pf_arena *a)
+    int pf_rlock_release_all(pf_lock *l, pf_arena *a)
+    void pf_rlock_restore(pf_lock *l, int count)
+
+cdef extern from "procfast/sem.h" nogil:
+    enum: PF_SEM_MAX
+    cdef struct pf_sem:
+        pass
+    void pf_sem_init(pf_sem *s, uint32_t value)
+    int pf_sem_acquire(pf_sem *s, int64_t deadline)
+    int pf_sem_release(pf_sem *s, uint32_t n, uint32_t max)
+    uint32_t pf_sem_value(const pf_sem *s)
+
+cdef extern from "procfast/event.h" nogil:
+    cdef struct pf_event:
+        pass
+    cbool pf_event_is_set(const pf_event *e)
+    void pf_event_set(pf_event *e)
+    void pf_event_clear(pf_event *e)
+    uint32_t pf_event_seen(const pf_event *e)
+    int pf_event_wait(pf_event *e, uint32_t seen, int64_t deadline)
+
+cdef extern from "procfast/cond.h" nogil:
+    cdef struct pf_cond:
+        pass
+    int pf_cond_enter(pf_cond *c, pf_arena *a, uint32_t *record)
+    int pf_cond_wait(pf_cond *c, pf_arena *a, uint32_t record, int64_t deadline)
+    cbool pf_cond_leave(pf_cond *c, pf_arena *a, uint32_t record)
+    int pf_cond_notify(pf_cond *c, pf_arena *a, int n)
+    int pf_cond_waiters(const pf_cond *c, pf_arena *a)
+
+cdef extern from "procfast/barrier.h" nogil:
+    cdef struct pf_barrier:
+        uint32_t parties
+    void pf_barrier_init(pf_barrier *b, uint32_t parties)
+    int pf_barrier_arrive(pf_barrier *b, pf_arena *a, int64_t deadline, uint32_t *record)
+    int pf_barrier_pass(pf_barrier *b, pf_arena *a, uint32_t record)
+    int pf_barrier_wait(pf_barrier *b, pf_arena *a, uint32_t record, int64_t deadline)
+    void pf_barrier_leave(pf_barrier *b, pf_arena *a, uint32_t record)
+    void pf_barrier_abort(pf_barrier *b)
+    int pf_barrier_reset(pf_barrier *b, pf_arena *a)
+    cbool pf_barrier_broken(const pf_barrier *b)
+    uint32_t pf_barrier_waiting(const pf_barrier *b)
 
 # --- processes (wrappers/process.pxi, wrappers/features.pxi)
 

@@ -12,6 +12,7 @@ import threading
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 
+from .passing import handed_over
 from .popen import UNKNOWN
 
 
@@ -21,6 +22,12 @@ class Popen(multiprocessing.popen_forkserver.Popen):
     def __init__(self, process_obj: BaseProcess) -> None:
         self._reading = threading.Lock()
         super().__init__(process_obj)
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        try:
+            super()._launch(process_obj)
+        finally:
+            handed_over(self)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code, or None while the process runs; flag 0 waits for its end."""

@@ -6,11 +6,15 @@ import multiprocessing.popen_spawn_posix
 from multiprocessing.process import BaseProcess
 
 from . import popen
+from .passing import handed_over
 
 
 class Popen(popen.Popen, multiprocessing.popen_spawn_posix.Popen):
     """A process in a fresh interpreter."""
 
     def _launch(self, process_obj: BaseProcess) -> None:
-        super()._launch(process_obj)
+        try:
+            super()._launch(process_obj)
+        finally:
+            handed_over(self)
         self._watch(self.sentinel)

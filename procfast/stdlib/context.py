@@ -12,6 +12,7 @@ from .process import Process, SpawnProcess
 
 if TYPE_CHECKING:
     from .queues import JoinableQueue, Queue
+    from .synchronize import BoundedSemaphore, Lock, RLock, Semaphore
 
 
 class Context(BackendContext):
@@ -35,11 +36,37 @@ class Context(BackendContext):
 
         return JoinableQueue(maxsize, ctx=self.get_context(), max_bytes=max_bytes)
 
+<<<<<<< HEAD
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
         """A `multiprocessing.Value` that also has add, exchange and compare_exchange, if it has a lock."""
         from .sharedctypes import Value
 
         return Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
+=======
+    def Lock(self, *, robust: bool = False) -> Lock:
+        """A `multiprocessing.Lock` that also has locked(). NotImplementedError for robust=True."""
+        from .synchronize import Lock
+
+        return Lock(ctx=self.get_context(), robust=robust)
+
+    def RLock(self) -> RLock:
+        """A `multiprocessing.RLock` that also has locked()."""
+        from .synchronize import RLock
+
+        return RLock(ctx=self.get_context())
+
+    def Semaphore(self, value: int = 1) -> Semaphore:
+        """A `multiprocessing.Semaphore` that also has locked()."""
+        from .synchronize import Semaphore
+
+        return Semaphore(value, ctx=self.get_context())
+
+    def BoundedSemaphore(self, value: int = 1) -> BoundedSemaphore:
+        """A `multiprocessing.BoundedSemaphore` that also has locked()."""
+        from .synchronize import BoundedSemaphore
+
+        return BoundedSemaphore(value, ctx=self.get_context())
+>>>>>>> 9205593c64f95d6a74cface22e1f09568c0ac34f
 
 
 class SpawnContext(Context, multiprocessing.context.SpawnContext):

@@ -6,6 +6,7 @@
 
 #define PF_FOREVER INT64_MAX
 #define PF_NOWAIT ((int64_t)0) /* a deadline that has always passed */
+#define PF_TRY ((int64_t)-1)   /* ... and what is not to be had at once is -EAGAIN: no sleep, not even for a lock */
 #define PF_SECOND ((int64_t)1000000000)
 
 /* Nanoseconds of CLOCK_MONOTONIC (clock_gettime(2)); comparable between processes of one host. */

@@ -9,6 +9,7 @@
 #define PF_ETOOBIG 4003    /* the queue's own ceiling (max_bytes) would be passed */
 #define PF_EVERSION 4004   /* the segment was laid out by another version */
 #define PF_ETORN 4005      /* the writer of a message of several parts died in the middle of it, or gave up */
+#define PF_EBROKEN 4006   /* the barrier is broken */
 
 /* The text for a positive errno or PF_E* code. Never NULL. */
 PF_API const char *pf_strerror(int code);

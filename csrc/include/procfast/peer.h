@@ -18,20 +18,23 @@
 
 #include "base.h"
 
-#define PF_SLOTS 512
+#define PF_SLOTS_MOST 4096 /* of a segment's table */
 #define PF_NO_SLOT UINT32_MAX
-#define PF_TENANCIES (UINT32_C(1) << 28) /* slot + PF_SLOTS * how often it was taken, modulo this */
+#define PF_TENANCIES (UINT32_C(1) << 28) /* slot + PF_SLOTS_MOST * how often it was taken, modulo this */
 
 /* In the segment; zeroed memory is a valid empty table. */
-struct pf_slots {
-    _Atomic uint64_t ident[PF_SLOTS]; /* pid, for diagnosis; where the token is weak the proof itself */
-    _Atomic uint32_t taken[PF_SLOTS]; /* how often, where ident has no room for it */
+struct pf_slot {
+    _Atomic uint64_t ident; /* pid, for diagnosis; where the token is weak the proof itself */
+    _Atomic uint32_t taken; /* how often, where ident has no room for it */
+    _Atomic uint32_t last;  /* the pid of the tenancy before, for diagnosis */
 };
 
 /* Process-local. One per segment and process; its threads may share it. */
 struct pf_peer {
-    struct pf_slots *slots;
+    struct pf_slot *slots;
+    uint32_t nslots;
     int fd;               /* of the segment; stays the caller's */
+    uint64_t file[2];     /* which file that is: a descriptor that the user closed may name another one since */
     uint64_t epoch;       /* pf_epoch() when the rest was filled in */
     _Atomic uint32_t slot; /* the tenancy; PF_NO_SLOT until one is taken */
     void *token;          /* the mapping that holds the lock */
@@ -40,7 +43,7 @@ struct pf_peer {
 };
 
 /* Fills in a peer for a mapped segment. Cheap: takes no slot. */
-PF_API void pf_peer_init(struct pf_peer *p, struct pf_slots *slots, int fd, uint64_t pid_namespace);
+PF_API void pf_peer_init(struct pf_peer *p, struct pf_slot *slots, uint32_t nslots, int fd, uint64_t pid_namespace);
 
 /* Forgets what a fork made wrong; true where something was. To be called before use by every operation. */
 PF_API bool pf_peer_refresh(struct pf_peer *p);
@@ -51,6 +54,9 @@ PF_API int pf_peer_slot(struct pf_peer *p);
 
 /* Does this tenancy go on? 1 yes, 0 no (the kernel's word), -EINVAL impossible, -errno unknown. */
 PF_API int pf_peer_alive(struct pf_peer *p, uint32_t tenancy);
+
+/* The pid of a tenancy that goes on or is over, in its own pid namespace; 0: the table has forgotten it. */
+PF_API int pf_peer_pid(struct pf_peer *p, uint32_t tenancy);
 
 /* Gives the slot back, if one was taken. */
 PF_API void pf_peer_drop(struct pf_peer *p);

@@ -15,5 +15,11 @@
 #include "ring.h"
 #include "link.h"
 #include "child.h"
+#include "arena.h"
+#include "lock.h"
+#include "sem.h"
+#include "event.h"
+#include "cond.h"
+#include "barrier.h"
 
 #endif

@@ -27,11 +27,11 @@
 
 #include "base.h"
 #include "bell.h"
+#include "clock.h"
 #include "peer.h"
 
 #define PF_MAX_REFS 64
 #define PF_INLINE_MAX 32768  /* bigger payloads should travel in a block */
-#define PF_TRY ((int64_t)-1) /* a deadline: do not sleep, not even for the lock */
 
 struct pf_ring; /* process-local handle */
 

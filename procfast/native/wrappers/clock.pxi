@@ -13,4 +13,6 @@ cdef int64_t deadline_of(object block, object timeout) except? -2:
         raise ValueError("timeout must be a number of seconds or None, not nan")
     if seconds >= 9e9:
         return PF_FOREVER
+    if seconds <= 0:
+        return PF_NOWAIT
     return pf_deadline(<int64_t>(seconds * 1e9))

@@ -1,6 +1,6 @@
 # The one translation from a pf_* code to an exception.
 
-from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, EMSGSIZE, ENOMEM, EPIPE, ETIMEDOUT
+from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, EMSGSIZE, ENOMEM, ENOSPC, EPERM, EPIPE, ETIMEDOUT
 from cpython.exc cimport PyErr_CheckSignals
 
 from libprocfast cimport *

@@ -40,36 +40,43 @@ static int ident_alive(uint64_t ident)
     return now == (ident & WHO_MASK);
 }
 
-int pf__token_take(int fd, struct pf_slots *slots, uint32_t slot, void **token)
+int pf__token_take(struct pf_peer *p, uint32_t slot, void **token)
 {
-    (void)fd;
-    uint64_t old = atomic_load(&slots->ident[slot]);
+    struct pf_slot *s = &p->slots[slot];
+    uint64_t old = atomic_load(&s->ident);
     if (ident_alive(old))
         return -EBUSY;
     uint64_t mine = who(getpid());
     if (mine == 0 || mine == UINT64_MAX)
         return -EPERM;
-    uint32_t count = (COUNT(old) + 1) % (PF_TENANCIES / PF_SLOTS);
-    if (!atomic_compare_exchange_strong(&slots->ident[slot], &old, (uint64_t)count << 45 | mine))
+    uint32_t count = (COUNT(old) + 1) % (PF_TENANCIES / PF_SLOTS_MOST);
+    if (!atomic_compare_exchange_strong(&s->ident, &old, (uint64_t)count << 45 | mine))
         return -EBUSY; /* somebody else was faster, and is alive */
+    atomic_store(&s->last, (uint32_t)PID(old));
+    atomic_store(&s->taken, count);
     *token = NULL;
-    return (int)(count * PF_SLOTS + slot);
+    return (int)(count * PF_SLOTS_MOST + slot);
 }
 
-int pf__token_alive(int fd, struct pf_slots *slots, uint32_t tenancy)
+int pf__token_alive(struct pf_peer *p, uint32_t tenancy)
 {
-    (void)fd;
-    uint64_t ident = atomic_load(&slots->ident[tenancy % PF_SLOTS]);
-    return COUNT(ident) == tenancy / PF_SLOTS && ident_alive(ident);
+    uint64_t ident = atomic_load(&p->slots[tenancy % PF_SLOTS_MOST].ident);
+    return COUNT(ident) == tenancy / PF_SLOTS_MOST && ident_alive(ident);
 }
 
-void pf__token_drop(struct pf_slots *slots, uint32_t tenancy, void *token)
+void pf__token_drop(struct pf_peer *p, uint32_t tenancy, void *token)
 {
     (void)token;
-    uint64_t mine = atomic_load(&slots->ident[tenancy % PF_SLOTS]);
+    struct pf_slot *s = &p->slots[tenancy % PF_SLOTS_MOST];
+    uint64_t mine = atomic_load(&s->ident);
     /* a child of C-level fork must not drop its parent's */
-    if (PID(mine) == getpid() && COUNT(mine) == tenancy / PF_SLOTS)
-        atomic_compare_exchange_strong(&slots->ident[tenancy % PF_SLOTS], &mine, mine & ~WHO_MASK);
+    if (PID(mine) == getpid() && COUNT(mine) == tenancy / PF_SLOTS_MOST)
+        atomic_compare_exchange_strong(&s->ident, &mine, mine & ~WHO_MASK);
+}
+
+uint32_t pf__token_pid(uint64_t ident)
+{
+    return (uint32_t)PID(ident);
 }
 
 #endif

@@ -19,32 +19,38 @@ static int pid_alive(uint64_t ident)
     return pid != 0 && (kill(pid, 0) == 0 || errno != ESRCH);
 }
 
-int pf__token_take(int fd, struct pf_slots *slots, uint32_t slot, void **token)
+int pf__token_take(struct pf_peer *p, uint32_t slot, void **token)
 {
-    (void)fd;
-    uint64_t old = atomic_load(&slots->ident[slot]);
+    struct pf_slot *s = &p->slots[slot];
+    uint64_t old = atomic_load(&s->ident);
     if (pid_alive(old))
         return -EBUSY;
-    uint32_t count = (uint32_t)((old >> 32) + 1) % (PF_TENANCIES / PF_SLOTS);
-    if (!atomic_compare_exchange_strong(&slots->ident[slot], &old, IDENT(count, getpid())))
+    uint32_t count = (uint32_t)((old >> 32) + 1) % (PF_TENANCIES / PF_SLOTS_MOST);
+    if (!atomic_compare_exchange_strong(&s->ident, &old, IDENT(count, getpid())))
         return -EBUSY; /* somebody else was faster, and is alive */
+    atomic_store(&s->last, (uint32_t)old);
+    atomic_store(&s->taken, count);
     *token = NULL;
-    return (int)(count * PF_SLOTS + slot);
+    return (int)(count * PF_SLOTS_MOST + slot);
 }
 
-int pf__token_alive(int fd, struct pf_slots *slots, uint32_t tenancy)
+int pf__token_alive(struct pf_peer *p, uint32_t tenancy)
 {
-    (void)fd;
-    uint64_t ident = atomic_load(&slots->ident[tenancy % PF_SLOTS]);
-    return ident >> 32 == tenancy / PF_SLOTS && pid_alive(ident);
+    uint64_t ident = atomic_load(&p->slots[tenancy % PF_SLOTS_MOST].ident);
+    return ident >> 32 == tenancy / PF_SLOTS_MOST && pid_alive(ident);
 }
 
-void pf__token_drop(struct pf_slots *slots, uint32_t tenancy, void *token)
+void pf__token_drop(struct pf_peer *p, uint32_t tenancy, void *token)
 {
     (void)token;
-    uint32_t count = tenancy / PF_SLOTS;
+    uint32_t count = tenancy / PF_SLOTS_MOST;
     uint64_t mine = IDENT(count, getpid()); /* a child of C-level fork must not drop its parent's */
-    atomic_compare_exchange_strong(&slots->ident[tenancy % PF_SLOTS], &mine, IDENT(count, 0));
+    atomic_compare_exchange_strong(&p->slots[tenancy % PF_SLOTS_MOST].ident, &mine, IDENT(count, 0));
+}
+
+uint32_t pf__token_pid(uint64_t ident)
+{
+    return (uint32_t)ident;
 }
 
 #endif
