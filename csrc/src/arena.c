@@ -51,7 +51,7 @@ struct pf__allocator {
     size_t born_room;
     uint32_t *held;       /* epochs that somebody holds, as of the last look, ascending */
     size_t nheld, held_room;
-    uint64_t fresh;       /* blocks from the top since the last look */
+    uint64_t since, kept; /* allocations since the last look; blocks that it left in limbo */
     uint64_t live, nfree, looks, lost; /* lost: can never be reused */
 };
 
@@ -187,7 +187,8 @@ static bool any_held(const struct pf__allocator *al, uint32_t from, uint32_t to)
 static void look(struct pf_arena *a)
 {
     struct pf__allocator *al = a->alloc;
-    al->fresh = 0;
+    al->since = 0;
+    al->kept = al->nlimbo;
     al->looks++;
     if (reached(al) || al->nlimbo == 0) /* this epoch is held by ourselves */
         return;
@@ -206,7 +207,7 @@ static void look(struct pf_arena *a)
         else
             put_free(al, f.class, f.unit);
     }
-    al->nlimbo = kept;
+    al->nlimbo = al->kept = kept;
 }
 
 static int fresh_block(struct pf_arena *a, uint32_t units, uint32_t *unit)
@@ -232,7 +233,6 @@ static int fresh_block(struct pf_arena *a, uint32_t units, uint32_t *unit)
     }
     *unit = (uint32_t)index;
     al->top = end;
-    al->fresh++;
     return 0;
 }
 
@@ -259,9 +259,10 @@ int pf_arena_alloc(struct pf_arena *a, size_t size, void **addr)
         al->rest = 256; /* out of descriptors: until it works, all is as if others had it */
     uint32_t units, unit;
     unsigned class = class_of(size, &units);
+    al->since++;
     if (!al->free[class].n && al->nlimbo) {
-        uint64_t many = al->nlimbo > al->nheld ? al->nlimbo : al->nheld;
-        if (al->fresh >= (many > 64 ? many : 64) || al->top + (uint64_t)units * UNIT > pf__peek(&a->h->top))
+        uint64_t many = al->kept > al->nheld ? al->kept : al->nheld; /* what a look costs, at least */
+        if (al->since >= (many > 64 ? many : 64) || al->top + (uint64_t)units * UNIT > pf__peek(&a->h->top))
             look(a);
     }
     if (al->free[class].n) {

@@ -21,6 +21,7 @@
 int pf__futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 int pf__futex_wake(_Atomic uint32_t *word, int n);
 int pf__futex_add_wake(_Atomic uint32_t *word, unsigned shift, int n);
+int pf__futex_or_wake(_Atomic uint32_t *word, unsigned shift, int n);
 
 /* self.c */
 uint32_t pf__tid(void);
