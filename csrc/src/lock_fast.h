@@ -67,6 +67,22 @@ static inline bool pf_rlock_take(struct pf_lock *l, struct pf_arena *a)
     return true;
 }
 
+/* For one access: takes a free lock without counting, 1; the caller has it, 0; else -1: use pf_rlock_acquire. What was
+ * taken is given back by pf_lock_drop. A death meanwhile is found with a count of 0: nothing was half changed. */
+static inline int pf_rlock_enter(struct pf_lock *l, struct pf_arena *a)
+{
+    uint64_t me = pf__owner(a), seen = pf__peek(&l->word);
+    if (!me)
+        return -1;
+    if ((seen & PF__OWNER) == me)
+        return 0;
+    seen = 0;
+    if (!atomic_compare_exchange_strong_explicit(&l->word, &seen, me, memory_order_acquire, memory_order_relaxed))
+        return -1;
+    PF_POINT("rlock.entered");
+    return 1;
+}
+
 /* pf_rlock_release. */
 static inline int pf_rlock_drop(struct pf_lock *l, struct pf_arena *a)
 {

@@ -36,13 +36,12 @@ class Context(BackendContext):
 
         return JoinableQueue(maxsize, ctx=self.get_context(), max_bytes=max_bytes)
 
-<<<<<<< HEAD
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
         """A `multiprocessing.Value` that also has add, exchange and compare_exchange, if it has a lock."""
         from .sharedctypes import Value
 
         return Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
-=======
+
     def Lock(self, *, robust: bool = False) -> Lock:
         """A `multiprocessing.Lock` that also has locked(). NotImplementedError for robust=True."""
         from .synchronize import Lock
@@ -66,7 +65,6 @@ class Context(BackendContext):
         from .synchronize import BoundedSemaphore
 
         return BoundedSemaphore(value, ctx=self.get_context())
->>>>>>> 9205593c64f95d6a74cface22e1f09568c0ac34f
 
 
 class SpawnContext(Context, multiprocessing.context.SpawnContext):

@@ -108,6 +108,7 @@ cdef class Block:
     cdef void *addr  # NULL: none yet
     cdef readonly size_t size
     cdef Arena arena
+    cdef Block owner  # whose memory it lies in, or None
 
     cdef int allocate(self, size_t size) except -1:
         cdef int rc = -EPERM
@@ -131,8 +132,18 @@ cdef class Block:
         self.arena = arena
         return 0
 
-    def __dealloc__(self):
+    cdef int lie_in(self, Block owner, size_t size) except -1:
+        """Becomes the beginning of another block's memory."""
         if self.addr:
+            raise RuntimeError(f"this {type(self).__name__} has its memory already")
+        self.addr = owner.addr
+        self.size = size
+        self.arena = owner.arena
+        self.owner = owner
+        return 0
+
+    def __dealloc__(self):
+        if self.addr and self.owner is None:
             with cython.critical_section(arena_guard):
                 pf_arena_free(self.arena.a, self.addr, self.size)
 

@@ -10,6 +10,10 @@ from cpython.long cimport PyLong_AsUnsignedLongLongMask, PyLong_FromLong, PyLong
 from cpython.long cimport PyLong_FromUnsignedLong, PyLong_FromUnsignedLongLong
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.number cimport PyIndex_Check, PyNumber_AsSsize_t
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyObject_CheckBuffer
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.ref cimport Py_INCREF
+from cpython.sequence cimport PySequence_GetItem
 from cpython.slice cimport PySlice_AdjustIndices, PySlice_Check, PySlice_Unpack
 from libc.stddef cimport wchar_t
 
@@ -93,10 +97,10 @@ cdef bint is_number(char kind) noexcept nogil:
 
 cdef char *format_of(char kind) noexcept:
     """As the struct module calls it; a wide character as array and NumPy do."""
-    cdef const char *codes = b"c\0u\0b\0B\0h\0H\0i\0I\0l\0L\0q\0Q\0f\0d\0?\0"
-    if kind == b"u":
-        return <char *>b"w"
-    return <char *>strchr(codes, kind)
+    cdef const char *codes = b"c\0b\0B\0h\0H\0i\0I\0l\0L\0q\0Q\0f\0d\0?\0w"
+    while codes[0] != (b"w" if kind == b"u" else kind):
+        codes += 2
+    return <char *>codes
 
 
 cdef object load(char kind, const datum *d):
@@ -226,6 +230,11 @@ cdef bint equal(char kind, const datum *a, const datum *b) noexcept nogil:
     if size == 4:
         return a.I == b.I
     return a.Q == b.Q
+
+
+def is_simple(what):
+    """Is a type, or a typecode, one that needs no ctypes?"""
+    return what in kinds
 
 
 # ---- memory
@@ -443,8 +452,8 @@ cdef class SharedObject:
             if rc == -EINTR:
                 PyErr_CheckSignals()
         if rc == -PF_EOWNERDEAD:
-            pf_rlock_release(self.rlock, self.home)
-            raise owner_died("lock", &dead)
+            pf_lock_release(self.rlock)  # and leaves the count, lest this process die before it can tell
+            raise owner_died(self.get_lock(), &dead)
         check(rc)
         return COUNTED
 
@@ -459,10 +468,12 @@ cdef class SharedObject:
 
     def get_lock(self):
         """The lock: an RLock, unless it was made with another one."""
+        return self.lock if self.lock is not None else self.first_lock()
+
+    @cython.critical_section
+    cdef object first_lock(self):
         if self.lock is None:
-            with cython.critical_section(self):
-                if self.lock is None:
-                    self.lock = self._new_lock(self.memory)
+            self.lock = self._new_lock(self.memory)
         return self.lock
 
     @property
@@ -487,10 +498,12 @@ cdef class SharedObject:
 
     def get_obj(self):
         """The object of ctypes, in the same memory; what is done with it does not take the lock."""
+        return self.obj if self.obj is not None else self.first_obj()
+
+    @cython.critical_section
+    cdef object first_obj(self):
         if self.obj is None:
-            with cython.critical_section(self):
-                if self.obj is None:
-                    self.obj = self._new_obj(chr(self.kind), self.length, self.memory)
+            self.obj = self._new_obj(chr(self.kind), self.length, self.memory)
         return self.obj
 
     @property
@@ -505,7 +518,7 @@ cdef class SharedObject:
 
 cdef object blank(type cls):
     """A new instance, without __init__."""
-    return (<PyTypeObject *>cls).tp_new(cls, (), NULL)
+    return cls.__new__(cls)
 
 
 cdef class SharedValue(SharedObject):
@@ -656,7 +669,9 @@ cdef int wrong_length() except -1:
 
 cdef bint same_layout(char kind, const Py_buffer *view) noexcept:
     """Are the items of a buffer, as bytes, what assigning them one by one would store?"""
-    cdef const char *format = view.format if view.format != NULL else b"B"
+    cdef const char *format = b"B"
+    if view.format != NULL:
+        format = view.format
     cdef unsigned size = size_of(kind)
     cdef char code
     if format[0] == b"@" or format[0] == b"=" or (format[0] == b"<" and NATIVE_LITTLE):
