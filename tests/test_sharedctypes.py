@@ -581,9 +581,9 @@ def test_wrong_indices(local, lock):
         with pytest.raises(IndexError):
             a[wrong] = 1
     for wrong in ("a", 1.5, None, (0, 1), b"1"):
-        with pytest.raises(TypeError, match="indices must be integers"):
+        with pytest.raises(TypeError, match="indices must be integer"):
             a[wrong]
-        with pytest.raises(TypeError, match="indices must be integers"):
+        with pytest.raises(TypeError, match="indices must be integer"):
             a[wrong] = 1
     with pytest.raises(TypeError):
         a["a":2]
@@ -1032,10 +1032,10 @@ def test_lock_free(local, kind):
             assert same(v.exchange(sample), oracle.exchange(sample))
             assert v.compare_exchange(sample, samples[0]) is oracle.compare_exchange(sample, samples[0])
             assert same(v.value, oracle.value)
-            if kind in NUMBERS:
+            if kind in [*NUMBERS]:
                 assert same(v.add(sample), oracle.add(sample))
                 assert same(v.value, oracle.value)
-        if kind not in NUMBERS:
+        if kind not in [*NUMBERS]:
             with pytest.raises(TypeError, match="no number"):
                 v.add(1)
         for wrong in WRONG.get(kind, []):
@@ -1089,10 +1089,10 @@ def test_buffer_of_other_types(local):
     assert (x.shape, x.dtype) == ((5, 3), numpy.float64)
     x[4, 2] = 2.5
     assert a[4][2] == 2.5
-    b = local.Array(Point, 4)
+    b = local.Array(workers.Inner, 4)
     y = numpy.asarray(b)
-    y["x"] = range(4)
-    assert [p.x for p in b] == [0, 1, 2, 3]
+    y["a"] = range(4)
+    assert [p.a for p in b] == [0, 1, 2, 3]
     flags = numpy.asarray(local.Array(ctypes.c_bool, [0, 1]))
     assert flags.dtype == bool and flags.tolist() == [False, True]
 
@@ -1133,11 +1133,11 @@ def test_pickled_only_while_spawning(local):
         with pytest.raises(RuntimeError, match="through inheritance"):
             ForkingPickler.dumps(obj)
     for obj in (local.RawValue("i"), local.RawArray("i", 3), local.RawValue(Point)):
-        with pytest.raises((RuntimeError, TypeError)):
+        with pytest.raises((RuntimeError, TypeError, pickle.PicklingError)):
             pickle.dumps(obj)
         with pytest.raises(RuntimeError, match="through inheritance"):
             ForkingPickler.dumps(obj)
-        with pytest.raises((RuntimeError, TypeError)):
+        with pytest.raises((RuntimeError, TypeError, pickle.PicklingError)):
             copy.deepcopy(obj)
 
 

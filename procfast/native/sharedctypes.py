@@ -23,6 +23,7 @@ _native._simple_types(
     {code: code for code in sharedctypes.typecode_to_type}
     | {_TYPES[code]: type_code for code in _TYPES if (type_code := _TYPES[code]._type_)}
 )
+_DATA = ctypes.Structure.__mro__[-2]  # the class of all that ctypes knows
 
 
 # -- without a lock -------------------------------------------------------------------------------
@@ -59,7 +60,7 @@ def copy(obj: Any) -> Any:
 
 def _type_of(typecode_or_type: Any) -> type[Any]:
     type_ = sharedctypes.typecode_to_type.get(typecode_or_type, typecode_or_type)
-    if not isinstance(type_, type):
+    if not isinstance(type_, type) or not issubclass(type_, _DATA):
         raise TypeError(
             f"{typecode_or_type!r} is neither a typecode ({', '.join(sharedctypes.typecode_to_type)}) nor a type of "
             "ctypes"
@@ -135,10 +136,10 @@ class SynchronizedBase(_native.SharedObject, sharedctypes.SynchronizedBase):
 
     def __reduce__(self) -> tuple[Any, ...]:
         assert_spawning(self)
-        memory = self._parts()
+        memory, lock = self._parts()
         if memory is None:
-            return synchronized, (self._obj, self._lock)
-        return _rebuild_synchronized, (*_shape(type(self._obj)), memory)
+            return synchronized, (self._obj, lock)
+        return _rebuild_synchronized, (*_shape(type(self._obj)), memory, lock)
 
 
 class Synchronized(_native.SharedValue, SynchronizedBase, sharedctypes.Synchronized):
@@ -213,11 +214,15 @@ def _with_lock(obj: Any, lock: Any, ctx: Any) -> Any:
     return synchronized(obj, lock, ctx)
 
 
-def _rebuild_synchronized(type_: Any, length: int | None, memory: _native.Memory) -> Any:
+def _rebuild_synchronized(
+    type_: Any, length: int | None, memory: _native.Memory, lock: Any
+) -> Any:
     if length is not None:
         type_ = type_ * length
     made = _blank(type_)
-    made._use_memory(memory)
+    made._use_memory(memory, lock is None)
+    if lock is not None:
+        made._use_lock(lock, type(lock) is synchronize.RLock)
     kind, items = _kind(type_)
     made._adopt(None if _native.is_simple(kind) else _place(type_, memory), kind, items)
     return made

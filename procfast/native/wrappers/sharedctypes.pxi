@@ -98,7 +98,9 @@ cdef bint is_number(char kind) noexcept nogil:
 cdef char *format_of(char kind) noexcept:
     """As the struct module calls it; a wide character as array and NumPy do."""
     cdef const char *codes = b"c\0b\0B\0h\0H\0i\0I\0l\0L\0q\0Q\0f\0d\0?\0w"
-    while codes[0] != (b"w" if kind == b"u" else kind):
+    if kind == b"u":
+        kind = b"w"
+    while codes[0] != kind:
         codes += 2
     return <char *>codes
 
@@ -402,11 +404,12 @@ cdef class SharedObject:
         """direct: it is an RLock of ours none of whose methods anybody has overridden."""
         self.use_lock(lock, direct)
 
-    def _use_memory(self, Memory memory not None):
-        """Memory with a lock in front of the datum, from the parent process."""
-        if memory.data - <char *>memory.addr != DATUM_AT:
-            raise ValueError("there is no lock in this memory")
-        self.own_lock(memory)
+    def _use_memory(self, Memory memory not None, bint locked):
+        """Memory from the parent process; with a lock in front of the datum, or not."""
+        if locked:
+            if memory.data - <char *>memory.addr != DATUM_AT:
+                raise ValueError("there is no lock in this memory")
+            self.own_lock(memory)
         self.memory = memory
         self.data = memory.data
 
@@ -428,23 +431,11 @@ cdef class SharedObject:
 
     # ---- the lock
 
-    cdef int enter(self) except -1:
-        """For one access, or one that only reads."""
-        cdef int how
-        if self.rlock != NULL:
-            how = pf_rlock_enter(self.rlock, self.home)
-            return how if how >= 0 else self.wait()
-        self.lock.acquire()
-        return FOREIGN
-
-    cdef int enter_to_change(self) except -1:
-        """For several: whoever finds this process dead in between is told."""
-        if self.rlock == NULL:
-            return self.enter()
-        return COUNTED if pf_rlock_take(self.rlock, self.home) else self.wait()
-
-    cdef int wait(self) except -1:
+    cdef int enter_otherwise(self) except -1:
         cdef pf_owner dead
+        if self.rlock == NULL:
+            self.lock.acquire()
+            return FOREIGN
         cdef int rc = -EINTR
         while rc == -EINTR:
             with nogil:
@@ -457,10 +448,8 @@ cdef class SharedObject:
         check(rc)
         return COUNTED
 
-    cdef int leave(self, int how) except -1:
-        if how == TAKEN:
-            pf_lock_drop(self.rlock)
-        elif how == COUNTED:
+    cdef int leave_otherwise(self, int how) except -1:
+        if how == COUNTED:
             pf_rlock_drop(self.rlock, self.home)
         elif how == FOREIGN:
             self.lock.release()
@@ -470,10 +459,11 @@ cdef class SharedObject:
         """The lock: an RLock, unless it was made with another one."""
         return self.lock if self.lock is not None else self.first_lock()
 
-    @cython.critical_section
     cdef object first_lock(self):
-        if self.lock is None:
-            self.lock = self._new_lock(self.memory)
+        lock = self._new_lock(self.memory)
+        with cython.critical_section(self):
+            if self.lock is None:
+                self.lock = lock
         return self.lock
 
     @property
@@ -500,10 +490,11 @@ cdef class SharedObject:
         """The object of ctypes, in the same memory; what is done with it does not take the lock."""
         return self.obj if self.obj is not None else self.first_obj()
 
-    @cython.critical_section
     cdef object first_obj(self):
-        if self.obj is None:
-            self.obj = self._new_obj(chr(self.kind), self.length, self.memory)
+        obj = self._new_obj(chr(self.kind), self.length, self.memory)
+        with cython.critical_section(self):
+            if self.obj is None:
+                self.obj = obj
         return self.obj
 
     @property
@@ -511,9 +502,29 @@ cdef class SharedObject:
         return self.get_obj()
 
     def _parts(self):
-        """Memory in which its lock lies too, or None."""
-        if self.memory is not None and self.rlock == <pf_lock *>self.memory.addr:
-            return self.memory
+        """(memory, lock): None for memory that is not ours, and for a lock that lies in it."""
+        within = self.memory is not None and self.rlock == <pf_lock *>self.memory.addr
+        return self.memory, None if within else self.lock
+
+
+cdef inline int enter(SharedObject self) except -1:
+    """For one access, or one that only reads."""
+    cdef int how = pf_rlock_enter(self.rlock, self.home) if self.rlock != NULL else -1
+    return how if how >= 0 else self.enter_otherwise()
+
+
+cdef inline int enter_to_change(SharedObject self) except -1:
+    """For several: whoever finds this process dead in between is told."""
+    if self.rlock != NULL and pf_rlock_take(self.rlock, self.home):
+        return COUNTED
+    return self.enter_otherwise()
+
+
+cdef inline int leave(SharedObject self, int how) except -1:
+    if how == TAKEN:
+        pf_lock_drop(self.rlock)
+        return 0
+    return 0 if how == HELD else self.leave_otherwise(how)
 
 
 cdef object blank(type cls):
@@ -530,14 +541,14 @@ cdef class SharedValue(SharedObject):
         cdef int how
         cdef datum d
         if self.kind == OTHER:
-            how = self.enter()
+            how = enter(self)
             try:
                 return self.get_obj().value
             finally:
-                self.leave(how)
-        how = self.enter()
+                leave(self, how)
+        how = enter(self)
         pf_datum_load(self.data, &d, self.size)
-        self.leave(how)
+        leave(self, how)
         return load(self.kind, &d)
 
     @value.setter
@@ -545,16 +556,16 @@ cdef class SharedValue(SharedObject):
         cdef int how
         cdef datum d
         if self.kind == OTHER:
-            how = self.enter_to_change()
+            how = enter_to_change(self)
             try:
                 self.get_obj().value = value
                 return
             finally:
-                self.leave(how)
+                leave(self, how)
         store(self.kind, &d, value)
-        how = self.enter()
+        how = enter(self)
         pf_datum_store(self.data, &d, self.size)
-        self.leave(how)
+        leave(self, how)
 
     def add(self, n):
         """Add n and answer the new value, under the lock: no update by others who take it is lost.
@@ -568,11 +579,11 @@ cdef class SharedValue(SharedObject):
         if not is_number(self.kind):
             not_a_number(type(self.get_obj()).__name__)
         addend(self.kind, n, &more)
-        how = self.enter()
+        how = enter(self)
         pf_datum_load(self.data, &d, self.size)
         plus(self.kind, &d, &more)
         pf_datum_store(self.data, &d, self.size)
-        self.leave(how)
+        leave(self, how)
         return load(self.kind, &d)
 
     cdef object add_other(self, n):
@@ -583,12 +594,12 @@ cdef class SharedValue(SharedObject):
             n = PyFloat_AsDouble(n)
         else:
             not_a_number(type(obj).__name__)
-        cdef int how = self.enter_to_change()
+        cdef int how = enter_to_change(self)
         try:
             obj.value += n
             return obj.value
         finally:
-            self.leave(how)
+            leave(self, how)
 
     def exchange(self, value):
         """Set it and answer the value before, under the lock."""
@@ -597,18 +608,18 @@ cdef class SharedValue(SharedObject):
         if self.kind == OTHER:
             obj = self.get_obj()
             new = type(obj)(value).value
-            how = self.enter_to_change()
+            how = enter_to_change(self)
             try:
                 old = obj.value
                 obj.value = new
                 return old
             finally:
-                self.leave(how)
+                leave(self, how)
         store(self.kind, &d, value)
-        how = self.enter()
+        how = enter(self)
         pf_datum_load(self.data, &was, self.size)
         pf_datum_store(self.data, &d, self.size)
-        self.leave(how)
+        leave(self, how)
         return load(self.kind, &was)
 
     def compare_exchange(self, expected, value):
@@ -622,7 +633,7 @@ cdef class SharedValue(SharedObject):
         if self.kind == OTHER:
             obj = self.get_obj()
             expected, new = type(obj)(expected).value, type(obj)(value).value
-            how = self.enter_to_change()
+            how = enter_to_change(self)
             try:
                 old = obj.value
                 if old != expected and (old == old or expected == expected):
@@ -630,15 +641,15 @@ cdef class SharedValue(SharedObject):
                 obj.value = new
                 return True
             finally:
-                self.leave(how)
+                leave(self, how)
         store(self.kind, &want, expected)
         store(self.kind, &d, value)
-        how = self.enter()
+        how = enter(self)
         pf_datum_load(self.data, &seen, self.size)
         found = equal(self.kind, &seen, &want)
         if found:
             pf_datum_store(self.data, &d, self.size)
-        self.leave(how)
+        leave(self, how)
         return found
 
 
@@ -701,7 +712,7 @@ cdef bint copy_buffer(char kind, object values, char *to, Py_ssize_t n) except -
         if view.shape[0] != n:
             wrong_length()
         at = <const char *>view.buf
-        if view.strides[0] == size:
+        if view.strides == NULL or view.strides[0] == size:  # ctypes gives none
             memcpy(to, at, n * size)
         else:
             for k in range(n):
@@ -713,7 +724,7 @@ cdef bint copy_buffer(char kind, object values, char *to, Py_ssize_t n) except -
 
 cdef int convert(char kind, object values, char *to, Py_ssize_t n) except -1:
     """Writes the n items of a sequence to private memory. ValueError where there are more or fewer."""
-    cdef Py_ssize_t k, size = size_of(kind)
+    cdef Py_ssize_t k = -1, size = size_of(kind)
     cdef datum d
     if isinstance(values, SharedArray):
         values = values[:]  # under its lock
@@ -754,16 +765,16 @@ cdef class SharedArray(SharedObject):
         cdef datum d
         cdef Py_ssize_t start, stop, step
         if self.kind == OTHER:
-            how = self.enter()
+            how = enter(self)
             try:
                 return self.get_obj()[index]
             finally:
-                self.leave(how)
+                leave(self, how)
         if PyIndex_Check(index):
             start = self.at(index)
-            how = self.enter()
+            how = enter(self)
             pf_datum_load(self.data + start * self.size, &d, self.size)
-            self.leave(how)
+            leave(self, how)
             return load(self.kind, &d)
         if not PySlice_Check(index):
             raise TypeError("indices must be integers")
@@ -771,23 +782,26 @@ cdef class SharedArray(SharedObject):
         stop = PySlice_AdjustIndices(self.length, &start, &stop, step)
         return self.items(start, step, stop)
 
+    def __delitem__(self, index):
+        raise TypeError("Array does not support item deletion")
+
     def __setitem__(self, index, value):
         cdef int how
         cdef datum d
         cdef Py_ssize_t start, stop, step
         if self.kind == OTHER:
-            how = self.enter_to_change()
+            how = enter_to_change(self)
             try:
                 self.get_obj()[index] = value
                 return
             finally:
-                self.leave(how)
+                leave(self, how)
         if PyIndex_Check(index):
             start = self.at(index)
             store(self.kind, &d, value)
-            how = self.enter()
+            how = enter(self)
             pf_datum_store(self.data + start * self.size, &d, self.size)
-            self.leave(how)
+            leave(self, how)
             return
         if not PySlice_Check(index):
             raise TypeError("indices must be integers")
@@ -812,7 +826,7 @@ cdef class SharedArray(SharedObject):
         cdef int how
         if self.kind != b"c" and self.kind != b"u":
             result = PyList_New(n)
-            how = self.enter()
+            how = enter(self)
             try:
                 for k in range(n):
                     pf_datum_load(self.data + (start + k * step) * self.size, &d, self.size)
@@ -820,17 +834,17 @@ cdef class SharedArray(SharedObject):
                     Py_INCREF(item)
                     PyList_SET_ITEM(result, k, item)
             finally:
-                self.leave(how)
+                leave(self, how)
             return result
         result = PyBytes_FromStringAndSize(NULL, n * self.size)
         to = PyBytes_AS_STRING(result)
-        how = self.enter()
+        how = enter(self)
         if step == 1:
             memcpy(to, self.data + start * self.size, n * self.size)
         else:
             for k in range(n):
                 memcpy(to + k * self.size, self.data + (start + k * step) * self.size, self.size)
-        self.leave(how)
+        leave(self, how)
         return result if self.kind == b"c" else PyUnicode_FromWideChar(<const wchar_t *>to, n)
 
     cdef int assign(self, Py_ssize_t start, Py_ssize_t step, Py_ssize_t n, object values) except -1:
@@ -845,13 +859,13 @@ cdef class SharedArray(SharedObject):
                 raise MemoryError
         try:
             convert(self.kind, values, converted, n)
-            how = self.enter_to_change()
+            how = enter_to_change(self)
             if step == 1:
                 memcpy(self.data + start * self.size, converted, bytes)
             else:
                 for k in range(n):
                     memcpy(self.data + (start + k * step) * self.size, converted + k * self.size, self.size)
-            self.leave(how)
+            leave(self, how)
         finally:
             if converted != <char *>small:
                 PyMem_Free(converted)
@@ -887,11 +901,11 @@ cdef class SharedString(SharedArray):
         """The bytes up to the first zero. Set: as many as are given, and a zero if there is room. Under the lock."""
         cdef int how
         if self.kind == OTHER:
-            how = self.enter()
+            how = enter(self)
             try:
                 return self.get_obj().value
             finally:
-                self.leave(how)
+                leave(self, how)
         raw = self.items(0, 1, self.length)
         return raw.partition(b"\0")[0]
 
@@ -908,11 +922,11 @@ cdef class SharedString(SharedArray):
         """All the bytes. Set: as many as are given, which may be fewer. Under the lock."""
         cdef int how
         if self.kind == OTHER:
-            how = self.enter()
+            how = enter(self)
             try:
                 return self.get_obj().raw
             finally:
-                self.leave(how)
+                leave(self, how)
         return self.items(0, 1, self.length)
 
     @raw.setter
@@ -926,14 +940,14 @@ cdef class SharedString(SharedArray):
         cdef int how
         if len(value) > len(self):
             raise ValueError("byte string too long")
-        how = self.enter_to_change()
+        how = enter_to_change(self)
         if self.kind != OTHER:
             memcpy(self.data, PyBytes_AS_STRING(value), len(value))
-            return self.leave(how)
+            return leave(self, how)
         try:
             self.get_obj().raw = value
         finally:
-            self.leave(how)
+            leave(self, how)
 
 
 def new_array(type cls not None, type of_chars not None, what, size_or_initializer):
