@@ -76,6 +76,9 @@ cdef class OwnedLock(LockBase):
     cdef int attempt(self, int64_t deadline, pf_owner *dead) noexcept nogil:
         return -EINVAL
 
+    cdef bint mine(self) noexcept:
+        return False
+
     cdef int take(self, int64_t deadline, pf_owner *dead) except? -1:
         """0, -EAGAIN, -ETIMEDOUT, -PF_EOWNERDEAD (held too); Python's signal handlers run meanwhile."""
         cdef int rc = self.attempt(PF_TRY, dead)
@@ -118,6 +121,10 @@ cdef class OwnedLock(LockBase):
         cdef pf_owner o
         return pf_lock_owner(self.lock(), self.arena.a, &o) and o.alive and o.pid == getpid()
 
+    def _is_mine(self):
+        """Whether the calling thread has it."""
+        return self.mine()
+
     def locked(self):
         """Whether somebody holds it, be it the caller."""
         return pf_lock_locked(self.lock())
@@ -153,7 +160,7 @@ cdef class SharedLock(OwnedLock):
         """Whether acquire() raises OwnerDied where its owner was killed."""
         return self.flags & PF_LOCK_ROBUST != 0
 
-    def _is_mine(self):
+    cdef bint mine(self) noexcept:
         return pf_lock_mine(self.lock(), self.arena.a)
 
     def _count(self):
@@ -185,7 +192,7 @@ cdef class SharedRLock(OwnedLock):
             raise AssertionError("attempt to release recursive lock not owned by thread")
         return 0
 
-    def _is_mine(self):
+    cdef bint mine(self) noexcept:
         return pf_rlock_count(self.lock(), self.arena.a) != 0
 
     def _count(self):
@@ -312,7 +319,7 @@ cdef class SharedCondition(Block):
         cdef uint32_t record
         cdef int rc = 0
         cdef bint notified
-        if not self._lock._semlock._is_mine():
+        if not self.mine():
             raise AssertionError("must acquire() condition before using wait()")
         check(pf_cond_enter(self.cond(), self.arena.a, &record))
         try:
@@ -334,10 +341,16 @@ cdef class SharedCondition(Block):
             raise
         return pf_cond_leave(self.cond(), self.arena.a, record)
 
+    cdef bint mine(self) except -1:
+        return self._lock._semlock._is_mine() if self.direct is None else self.direct.mine()
+
     cdef object let_go(self):
         """Releases the lock altogether; how often it was held."""
         if isinstance(self.direct, SharedRLock):
             return check(pf_rlock_release_all(self.direct.lock(), self.direct.arena.a))
+        if self.direct is not None:
+            self.direct.leave()
+            return 1
         depth = self._lock._semlock._count()
         for _ in range(depth):
             self._lock.release()
@@ -364,7 +377,7 @@ cdef class SharedCondition(Block):
         """
         cdef int most = INT_MAX if n > INT_MAX else n
         cdef int rc
-        if not self._lock._semlock._is_mine():
+        if not self.mine():
             raise AssertionError("lock is not owned")
         if most <= 0:
             return
