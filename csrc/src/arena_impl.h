@@ -9,8 +9,33 @@
 
 #define PF__LOOK (PF_SECOND / 2) /* how long a sleeper trusts in being woken, and in the lives of others */
 
+#define PF__ARENA_MAGIC UINT64_C(0x31616e6572616670) /* "pfarena1" */
+#define PF__ARENA_LAYOUT 1
+#define PF__RECORDS 65536
+
+/* One thread that waits for a condition, or has arrived at a barrier (waiters.h). */
+struct pf__record {
+    _Alignas(64) _Atomic uint64_t word; /* tenancy << 32 | futex word: generation, state */
+    _Atomic uint64_t object;            /* its offset in the arena */
+    _Atomic uint64_t ticket;            /* order, or phase */
+};
+
+struct pf__arena_header {
+    uint64_t magic;
+    uint32_t layout, nrecords; /* 0: an arena for one block, which has neither slots nor records */
+    uint64_t size, first;      /* of the file; where the first block is */
+    uint64_t pid_namespace;
+    uint8_t id[PF_ARENA_ID];
+    _Atomic uint64_t top;      /* memory is there up to here; written by the creator alone */
+    _Alignas(64) _Atomic uint32_t used; /* records from here on were never used */
+    _Alignas(4096) struct pf_slot slots[PF_SLOTS_MOST];
+    struct pf__record records[];
+};
+
+#define PF__RECORDS_AT (offsetof(struct pf__arena_header, records))
+#define PF__SINGLE_AT UINT64_C(4096)
+
 struct pf__allocator;
-struct pf__arena_header;
 
 struct pf_arena { /* process-local */
     _Atomic uint64_t epoch;   /* pf_epoch() of the process that has `tenancy`; 0: none yet */
@@ -20,6 +45,8 @@ struct pf_arena { /* process-local */
     struct pf_peer peer;
     struct pf__arena_header *h;
     size_t size;
+    uint64_t first;           /* as in the header, which others can write */
+    uint32_t nrecords;
     int fd;
     uint64_t creator;         /* pf_epoch() of the process that may allocate; 0: attached */
     struct pf__allocator *alloc;
@@ -27,6 +54,12 @@ struct pf_arena { /* process-local */
     void **adopted;           /* pages of other descriptions */
     unsigned nadopted;
 };
+
+/* Where a block lies. */
+static inline uint64_t pf__offset(const struct pf_arena *a, const void *addr)
+{
+    return (uint64_t)((const char *)addr - (const char *)a->h);
+}
 
 /* This process's tenancy in the arena, taken now if there was none; or -errno. */
 int pf__arena_tenancy(struct pf_arena *a);

@@ -44,3 +44,8 @@ int pf_futex_add_wake(_Atomic uint32_t *word, unsigned shift, int n)
 {
     return pf__futex_add_wake(word, shift, n);
 }
+
+int pf_futex_or_wake(_Atomic uint32_t *word, unsigned shift, int n)
+{
+    return pf__futex_or_wake(word, shift, n);
+}

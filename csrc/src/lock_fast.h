@@ -26,7 +26,8 @@ static inline uint64_t pf__owner(struct pf_arena *a)
 static inline bool pf_lock_take(struct pf_lock *l, struct pf_arena *a)
 {
     uint64_t me = pf__owner(a), none = 0;
-    if (!me || !atomic_compare_exchange_strong_explicit(&l->word, &none, me, memory_order_acquire, memory_order_relaxed))
+    if (!me ||
+        !atomic_compare_exchange_strong_explicit(&l->word, &none, me, memory_order_acquire, memory_order_relaxed))
         return false;
     PF_POINT("lock.taken");
     return true;
@@ -69,7 +70,8 @@ static inline bool pf_rlock_take(struct pf_lock *l, struct pf_arena *a)
 /* pf_rlock_release. */
 static inline int pf_rlock_drop(struct pf_lock *l, struct pf_arena *a)
 {
-    if ((pf__peek(&l->word) & PF__OWNER) != pf__owner(a))
+    uint64_t me = pf__owner(a);
+    if (!me || (pf__peek(&l->word) & PF__OWNER) != me)
         return pf_rlock_release(l, a);
     uint32_t count = pf__peek(&l->count);
     pf__put(&l->count, count - 1);

@@ -21,6 +21,7 @@
 int pf__futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 int pf__futex_wake(_Atomic uint32_t *word, int n);
 int pf__futex_add_wake(_Atomic uint32_t *word, unsigned shift, int n);
+int pf__futex_or_wake(_Atomic uint32_t *word, unsigned shift, int n);
 
 /* self.c */
 uint32_t pf__tid(void);
@@ -36,6 +37,11 @@ int pf__token_take(struct pf_peer *p, uint32_t slot, void **token);
 int pf__token_alive(struct pf_peer *p, uint32_t tenancy);
 void pf__token_drop(struct pf_peer *p, uint32_t tenancy, void *token);
 uint32_t pf__token_pid(uint64_t ident); /* that the slot's ident names */
+
+/* arena.c: puts a new description of the peer's file behind its descriptor, which keeps the epoch held as long as
+ * anybody refers to it, and a page of it at *hold; is one of [from, to] held, but for by the peer's own? 1: *held is. */
+int pf__epoch_begin(struct pf_peer *p, uint32_t epoch, void **hold);
+int pf__epoch_held(struct pf_peer *p, uint32_t from, uint32_t to, uint32_t *held);
 
 /* shm.c */
 int pf__shm_create(uint64_t size);

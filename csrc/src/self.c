@@ -1,5 +1,6 @@
 #include "procfast/self.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -10,6 +11,13 @@
 _Atomic uintptr_t pf__the_page;
 __thread struct pf_thread pf__the_thread PF__TLS;
 
+static void before_fork(void)
+{
+    uintptr_t page = pf__load(&pf__the_page);
+    if (page)
+        atomic_fetch_add(&((struct pf__page *)(page & ~PF__WIPED))->forks, 1);
+}
+
 static struct pf__page *get_page(bool *wiped)
 {
     uintptr_t tagged = pf__load(&pf__the_page);
@@ -17,6 +25,10 @@ static struct pf__page *get_page(bool *wiped)
         void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)
             return NULL;
+        if (pthread_atfork(before_fork, NULL, NULL) != 0) {
+            munmap(p, 4096);
+            return NULL;
+        }
         uintptr_t mine = (uintptr_t)p | (pf__wipe_on_fork(p, 4096) == 0 ? PF__WIPED : 0);
         if (atomic_compare_exchange_strong(&pf__the_page, &tagged, mine))
             tagged = mine;

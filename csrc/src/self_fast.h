@@ -3,12 +3,14 @@
 #define PROCFAST_SRC_SELF_FAST_H
 
 #include "atomic.h"
+#include "procfast/clock.h"
 #include "procfast/self.h"
 
 struct pf__page {
     _Atomic uint64_t epoch; /* 0 in a new process image: the kernel wiped the page */
     _Atomic int pid;
     _Atomic uint64_t pid_namespace;
+    _Atomic uint64_t forks; /* of this process, by libc's fork(), counted before each */
 };
 
 /* Written once: the page's address, with PF__WIPED where the kernel does wipe it at fork; else the pid is
@@ -23,6 +25,13 @@ PF_API extern _Atomic uintptr_t pf__the_page;
 #define PF__TLS
 #endif
 PF_API extern __thread struct pf_thread pf__the_thread PF__TLS;
+
+/* Changes before every fork(3) of this process. */
+static inline uint64_t pf__forks(void)
+{
+    struct pf__page *page = (struct pf__page *)(pf__load(&pf__the_page) & ~PF__WIPED);
+    return page ? pf__load(&page->forks) : (uint64_t)pf_now(); /* no page: any may have been */
+}
 
 static inline struct pf_thread *pf__thread_self(void)
 {

@@ -8,11 +8,11 @@
  * process that could is dead. How that is known: time is divided in epochs. Each is an open file description of the
  * segment that holds a read lock on a byte of its own (F_OFD_SETLK, fcntl(2)). Forked children inherit a mapping of it,
  * attached ones are handed its descriptor, and the creator goes on to a new epoch at its next allocation after a fork
- * or a call of pf_arena_fd. So the lock on an epoch's byte lives as long as any process does that was forked or handed the
- * arena in it, or a forked descendant of one; a block allocated in epoch a and freed in epoch d is nobody's when the
- * bytes of [a, d] are free. Forks are counted by the library (pthread_atfork(3)): nobody need tell it; those that
- * bypass libc's fork() are not seen. Where there are no such locks (macOS, the portable provider), what others could
- * reach is never reused.
+ * or a call of pf_arena_fd. So the lock on an epoch's byte lives as long as any process does that was forked or handed
+ * the arena in it, or a forked descendant of one; a block allocated in epoch a and freed in epoch d is nobody's when
+ * the bytes of [a, d] are free. Forks are counted by the library (pthread_atfork(3)): nobody need tell it; those
+ * that bypass libc's fork() are not seen. Where there are no such locks (macOS, the portable provider), what others
+ * could reach is never reused.
  *
  * Threads: the caller serialises alloc, free, fd, adopt, stats and close of one arena, and the forks of those who
  * would use it in the child with them (the GIL does, or a lock of the caller's). All else may be called by any

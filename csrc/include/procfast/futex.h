@@ -18,4 +18,7 @@ PF_API int pf_futex_wake(_Atomic uint32_t *word, int n);
  * can't come between (FUTEX_WAKE_OP, futex(2)). -ENOSYS where the platform has none. */
 PF_API int pf_futex_add_wake(_Atomic uint32_t *word, unsigned shift, int n);
 
+/* The same, setting that bit. */
+PF_API int pf_futex_or_wake(_Atomic uint32_t *word, unsigned shift, int n);
+
 #endif

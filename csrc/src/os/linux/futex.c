@@ -33,19 +33,28 @@ int pf__futex_wake(_Atomic uint32_t *word, int n)
     return rc < 0 ? (errno == EPERM ? -ENOSYS : -errno) : (int)rc;
 }
 
-int pf__futex_add_wake(_Atomic uint32_t *word, unsigned shift, int n)
+static int wake_op(_Atomic uint32_t *word, unsigned operation, unsigned shift, int n)
 {
 #if defined(__SANITIZE_THREAD__)
-    (void)word, (void)shift, (void)n; /* it does not see a store by the kernel as a release */
+    (void)word, (void)operation, (void)shift, (void)n; /* it does not see a store by the kernel as a release */
     return -ENOSYS;
 #else
     /* The operand is 12 bits; with FUTEX_OP_ARG_SHIFT it is 1 << operand. The comparison's second wake is
      * of none. */
-    const unsigned add = FUTEX_OP_ADD | FUTEX_OP_OPARG_SHIFT;
-    unsigned op = (add << 28) | ((unsigned)FUTEX_OP_CMP_EQ << 24) | (shift << 12);
+    unsigned op = ((operation | FUTEX_OP_OPARG_SHIFT) << 28) | ((unsigned)FUTEX_OP_CMP_EQ << 24) | (shift << 12);
     long rc = syscall(SYS_futex, word, FUTEX_WAKE_OP, n, (void *)0, word, op);
     return rc < 0 ? (errno == EPERM ? -ENOSYS : -errno) : (int)rc;
 #endif
+}
+
+int pf__futex_add_wake(_Atomic uint32_t *word, unsigned shift, int n)
+{
+    return wake_op(word, FUTEX_OP_ADD, shift, n);
+}
+
+int pf__futex_or_wake(_Atomic uint32_t *word, unsigned shift, int n)
+{
+    return wake_op(word, FUTEX_OP_OR, shift, n);
 }
 
 #endif

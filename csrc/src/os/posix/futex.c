@@ -21,4 +21,10 @@ int pf__futex_add_wake(_Atomic uint32_t *word, unsigned shift, int n)
     return -ENOSYS;
 }
 
+int pf__futex_or_wake(_Atomic uint32_t *word, unsigned shift, int n)
+{
+    (void)word, (void)shift, (void)n;
+    return -ENOSYS;
+}
+
 #endif
