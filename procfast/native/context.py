@@ -47,6 +47,11 @@ class Context(BackendContext):
         }
     )
 
+    @functools.cached_property
+    def _here(self) -> BaseContext:
+        """get_context(), where making a lock takes no longer than calling that."""
+        return self
+
     def Pipe(self, duplex: bool = True) -> tuple[Connection, Connection]:
         """Two connected ends on rings in shared memory; see `procfast.native.connection.Connection`."""
         from .connection import Pipe
@@ -77,23 +82,24 @@ class Context(BackendContext):
 
         See `procfast.native.synchronize.Lock`.
         """
-        return _locks().Lock(ctx=self.get_context(), robust=robust)
+        locks = _locks()
+        return locks.new_lock(locks.Lock, self._here, robust)
 
     def RLock(self) -> RLock:
         """A lock that its owner may take again; see `procfast.native.synchronize.RLock`."""
-        return _locks().RLock(ctx=self.get_context())
+        return _locks().RLock(ctx=self._here)
 
     def Semaphore(self, value: int = 1) -> Semaphore:
         """A counter that can be waited for."""
-        return _locks().Semaphore(value, ctx=self.get_context())
+        return _locks().Semaphore(value, ctx=self._here)
 
     def BoundedSemaphore(self, value: int = 1) -> BoundedSemaphore:
         """A semaphore that must not be released more often than acquired."""
-        return _locks().BoundedSemaphore(value, ctx=self.get_context())
+        return _locks().BoundedSemaphore(value, ctx=self._here)
 
     def Event(self) -> Event:
         """A flag that can be waited for."""
-        return _locks().Event(ctx=self.get_context())
+        return _locks().Event(ctx=self._here)
 
 
 class ForkContext(Context, multiprocessing.context.ForkContext):
@@ -125,6 +131,10 @@ class DefaultContext(Context, _DefaultContext):
     """The context of the default start method."""
 
     Process = Process
+
+    @property
+    def _here(self) -> BaseContext:
+        return self.get_context()  # type: ignore[no-any-return]
 
 
 default_context = DefaultContext()

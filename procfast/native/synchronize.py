@@ -14,6 +14,8 @@ from . import (
     arena,  # noqa: F401  it registers how arenas are pickled
 )
 
+new_lock = _native.new_lock
+
 __all__ = [
     "BoundedSemaphore",
     "Event",

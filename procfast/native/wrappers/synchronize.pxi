@@ -3,6 +3,11 @@
 from posix.unistd cimport getpid
 
 
+import os as _os
+
+cdef bint stamps = _os.environ.get("PROCFAST_DEBUG_LOCKS", "0") not in ("", "0")  # each acquisition's time is noted
+
+
 cdef int64_t lock_deadline(object block, object timeout) except? -2:
     """As the standard library's: a timeout is looked at even where there is no waiting."""
     cdef int64_t deadline = PF_FOREVER if timeout is None else deadline_of(True, timeout)
@@ -68,6 +73,19 @@ cdef class OwnedLock(LockBase):
 
     maxvalue = 1
 
+    cdef unsigned flags
+    cdef bint stamped
+
+    cdef int begin(self, ctx, unsigned flags) except -1:
+        self.allocate(sizeof(pf_lock))
+        self._ctx = ctx
+        self.set_flags(flags)
+        return 0
+
+    cdef void set_flags(self, unsigned flags) noexcept:
+        self.stamped = stamps
+        self.flags = flags | (PF_LOCK_STAMP if stamps else 0)
+
     cdef inline pf_lock *lock(self) noexcept nogil:
         return <pf_lock *>self.addr
 
@@ -77,7 +95,7 @@ cdef class OwnedLock(LockBase):
     cdef bint mine(self) noexcept:
         return False
 
-    cdef int take(self, int64_t deadline, pf_owner *dead) except? -1:
+    cdef int wait(self, int64_t deadline, pf_owner *dead) except? -1:
         """0, -EAGAIN, -ETIMEDOUT, -PF_EOWNERDEAD (held too); Python's signal handlers run meanwhile."""
         cdef int rc = self.attempt(PF_TRY, dead)
         while (rc == -EAGAIN and deadline != PF_TRY) or rc == -EINTR:
@@ -87,9 +105,9 @@ cdef class OwnedLock(LockBase):
                 PyErr_CheckSignals()
         return rc
 
-    cdef bint enter(self, int64_t deadline) except -1:
+    cdef bint enter_slowly(self, int64_t deadline) except -1:
         cdef pf_owner dead
-        cdef int rc = self.take(deadline, &dead)
+        cdef int rc = self.wait(deadline, &dead)
         if rc == 0:
             return True
         if rc == -PF_EOWNERDEAD:
@@ -102,7 +120,7 @@ cdef class OwnedLock(LockBase):
     def _recover(self, block, timeout):
         """True, False, or the dead owner's (pid, thread, since, alive); held but for False."""
         cdef pf_owner dead
-        cdef int rc = self.take(lock_deadline(block, timeout), &dead)
+        cdef int rc = self.wait(lock_deadline(block, timeout), &dead)
         if rc == -PF_EOWNERDEAD:
             return owner_of(&dead)
         if rc == -EAGAIN or rc == -ETIMEDOUT:
@@ -137,19 +155,17 @@ cdef class OwnedLock(LockBase):
 cdef class SharedLock(OwnedLock):
     """A lock that anybody may release."""
 
-    cdef unsigned flags
-
     def __init__(self, *, ctx=None, robust=False):
-        self._ctx = ctx
-        if robust:
-            self.flags = PF_LOCK_ROBUST
-        self.allocate(sizeof(pf_lock))
+        self.begin(ctx, PF_LOCK_ROBUST if robust else 0)
+
+    cdef bint enter(self, int64_t deadline) except -1:
+        return True if not self.stamped and pf_lock_take(self.lock(), self.arena.a) else self.enter_slowly(deadline)
 
     cdef int attempt(self, int64_t deadline, pf_owner *dead) noexcept nogil:
         return pf_lock_acquire(self.lock(), self.arena.a, deadline, self.flags, dead)
 
     cdef int leave(self) except -1:
-        if pf_lock_release(self.lock()) != 0:
+        if pf_lock_drop(self.lock()) != 0:
             raise ValueError("semaphore or lock released too many times")
         return 0
 
@@ -166,10 +182,10 @@ cdef class SharedLock(OwnedLock):
         return 1 if self.in_this_process() else 0
 
     def _parts(self):
-        return (*self._place(), self.flags)
+        return (*self._place(), self.flags & PF_LOCK_ROBUST)
 
     def _attach(self, Arena arena, uint64_t offset, unsigned flags):
-        self.flags = flags
+        self.set_flags(flags)
         self._map(arena, offset, sizeof(pf_lock))
 
 
@@ -179,14 +195,16 @@ cdef class SharedRLock(OwnedLock):
     kind = 0  # RECURSIVE_MUTEX
 
     def __init__(self, *, ctx=None):
-        self._ctx = ctx
-        self.allocate(sizeof(pf_lock))
+        self.begin(ctx, 0)
+
+    cdef bint enter(self, int64_t deadline) except -1:
+        return True if not self.stamped and pf_rlock_take(self.lock(), self.arena.a) else self.enter_slowly(deadline)
 
     cdef int attempt(self, int64_t deadline, pf_owner *dead) noexcept nogil:
-        return pf_rlock_acquire(self.lock(), self.arena.a, deadline, 0, dead)
+        return pf_rlock_acquire(self.lock(), self.arena.a, deadline, self.flags, dead)
 
     cdef int leave(self) except -1:
-        if pf_rlock_release(self.lock(), self.arena.a) != 0:
+        if pf_rlock_drop(self.lock(), self.arena.a) != 0:
             raise AssertionError("attempt to release recursive lock not owned by thread")
         return 0
 
@@ -201,6 +219,7 @@ cdef class SharedRLock(OwnedLock):
         return self._place()
 
     def _attach(self, Arena arena, uint64_t offset):
+        self.set_flags(0)
         self._map(arena, offset, sizeof(pf_lock))
 
 
@@ -211,7 +230,7 @@ cdef class SharedSemaphore(LockBase):
     # For a Condition over a semaphore, as in the standard library: how many permits this process has taken more
     # than given back, and the thread that took the last.
     cdef int taken
-    cdef unsigned long taker
+    cdef uint32_t taker
     cdef uint64_t epoch
 
     def __init__(self, value=1, *, ctx=None):
@@ -229,25 +248,31 @@ cdef class SharedSemaphore(LockBase):
         return <pf_sem *>self.addr
 
     cdef bint enter(self, int64_t deadline) except -1:
+        cdef pf_thread *me
+        if not pf_sem_take(self.sem()) and not self.enter_slowly(deadline):
+            return False
+        me = pf_thread_self()
+        if self.epoch != me.epoch:
+            self.epoch = me.epoch
+            self.taken = 0
+        self.taken += 1
+        self.taker = me.tid
+        return True
+
+    cdef bint enter_slowly(self, int64_t deadline) except -1:
         cdef int rc = pf_sem_acquire(self.sem(), PF_TRY)
         while (rc == -EAGAIN and deadline != PF_TRY) or rc == -EINTR:
             with nogil:
                 rc = pf_sem_acquire(self.sem(), deadline)
             if rc == -EINTR:
                 PyErr_CheckSignals()
-        if rc == 0:
-            if self.epoch != pf_epoch():
-                self.epoch = pf_epoch()
-                self.taken = 0
-            self.taken += 1
-            self.taker = PyThread_get_thread_ident()
-            return True
         if rc == -EAGAIN or rc == -ETIMEDOUT:
             return False
         check(rc)
+        return True
 
     cdef int leave(self) except -1:
-        if pf_sem_release(self.sem(), 1, self.maxvalue) != 0:
+        if pf_sem_give(self.sem(), self.maxvalue) != 0:
             raise ValueError("semaphore or lock released too many times")
         self.taken -= 1
         return 0
@@ -267,10 +292,11 @@ cdef class SharedSemaphore(LockBase):
         return pf_sem_value(self.sem())
 
     def _count(self):
-        return self.taken if self.epoch == pf_epoch() else 0
+        return max(self.taken, 0) if self.epoch == pf_epoch() else 0
 
     def _is_mine(self):
-        return self.epoch == pf_epoch() and self.taken > 0 and self.taker == PyThread_get_thread_ident()
+        cdef pf_thread *me = pf_thread_self()
+        return self.epoch == me.epoch and self.taken > 0 and self.taker == me.tid
 
     def _parts(self):
         return (*self._place(), self.maxvalue)
@@ -332,3 +358,10 @@ cdef class SharedEvent(Block):
 
     def _attach(self, Arena arena, uint64_t offset):
         self._map(arena, offset, sizeof(pf_event))
+
+
+def new_lock(type cls, ctx, robust):
+    """cls(ctx=ctx, robust=robust) for a subclass without an __init__ of its own, in half the time."""
+    cdef SharedLock self = SharedLock.__new__(cls)
+    self.begin(ctx, PF_LOCK_ROBUST if robust else 0)
+    return self
