@@ -1118,18 +1118,15 @@ def test_released_by_a_child(ctx, spawn, name):
 
 
 def test_passed_on_to_a_grandchild(ctx, spawn):
-    if ctx.get_start_method() == "fork":
-        spawn(lock_workers.pass_on, workers.cell_of(ctx), ctx.Lock(), out := ctx.SimpleQueue())
-    else:
-        out = ctx.SimpleQueue()
-        spawn(lock_workers.pass_on, workers.cell_of(ctx), ctx.Lock(), out)
+    lock, out = ctx.Lock(), ctx.SimpleQueue()
+    spawn(lock_workers.pass_on, workers.cell_of(ctx), lock, out)
     assert [out.get(), out.get()] == ["in the grandchild", 0]
 
 
 def test_one_message_keeps_identity(ctx, spawn):
     lock, again = ctx.Lock(), ctx.Lock()
-    out = ctx.SimpleQueue()
-    spawn(lock_workers.same, (lock, lock, ctx.Condition(again), again), out)
+    condition, out = ctx.Condition(again), ctx.SimpleQueue()
+    spawn(lock_workers.same, (lock, lock, condition, again), out)
     assert out.get() == (True, False, True, True)
 
 

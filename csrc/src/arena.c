@@ -369,7 +369,7 @@ static int reserve(struct pf_arena *a, size_t block)
 {
     uint64_t first = a->h->first;
     if (!block)
-        return pf_shm_reserve(a->fd, 0, PF__RECORDS_AT + 1024 * sizeof(struct pf__record));
+        return pf_shm_reserve(a->fd, 0, PF__RECORDS_AT + PF__RECORDS_RESERVED * sizeof(struct pf__record));
     if (block <= RESERVED)
         return pf_shm_reserve(a->fd, 0, first + block);
     uint64_t left = pf__memory_free();
@@ -400,7 +400,7 @@ int pf_arena_create(struct pf_arena **out, size_t block)
     if (rc == 0) {
         struct pf__arena_header *h = a->h;
         h->layout = PF__ARENA_LAYOUT;
-        h->nrecords = block ? 0 : size >= SMALL ? PF__RECORDS : 1024;
+        h->nrecords = block ? 0 : size >= SMALL ? PF__RECORDS : PF__RECORDS_RESERVED;
         h->first = block ? PF__SINGLE_AT : PF__RECORDS_AT + h->nrecords * sizeof(struct pf__record);
         h->size = size;
         h->pid_namespace = pf_pid_namespace();

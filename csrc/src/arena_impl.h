@@ -12,12 +12,14 @@
 #define PF__ARENA_MAGIC UINT64_C(0x31616e6572616670) /* "pfarena1" */
 #define PF__ARENA_LAYOUT 1
 #define PF__RECORDS 65536
+#define PF__RECORDS_RESERVED 1024 /* at creation, and at each growth */
 
 /* One thread that waits for a condition, or has arrived at a barrier (waiters.h). */
 struct pf__record {
     _Alignas(64) _Atomic uint64_t word; /* tenancy << 32 | futex word: generation, state */
-    _Atomic uint64_t object;            /* its offset in the arena */
+    _Atomic uint64_t object;            /* its id */
     _Atomic uint64_t ticket;            /* order, or phase */
+    _Atomic uint64_t until;             /* GRANTED: who came later was not meant */
 };
 
 struct pf__arena_header {
@@ -27,7 +29,8 @@ struct pf__arena_header {
     uint64_t pid_namespace;
     uint8_t id[PF_ARENA_ID];
     _Atomic uint64_t top;      /* memory is there up to here; written by the creator alone */
-    _Alignas(64) _Atomic uint32_t used; /* records from here on were never used */
+    _Alignas(64) _Atomic uint64_t serial; /* of the last id */
+    _Atomic uint32_t used;                /* records from here on were never used */
     _Alignas(4096) struct pf_slot slots[PF_SLOTS_MOST];
     struct pf__record records[];
 };

@@ -33,6 +33,8 @@ void pf_event_set(struct pf_event *e)
         pf_futex_wake(&e->word, INT_MAX);
     }
     PF_POINT("event.woken");
+    w |= PF_EVENT_SET; /* nobody sleeps any more, and nobody goes to sleep before it is cleared */
+    atomic_compare_exchange_strong(&e->word, &w, w & ~WAITERS);
 }
 
 void pf_event_clear(struct pf_event *e)

@@ -71,8 +71,9 @@ static int acquire(struct pf_lock *l, struct pf_arena *a, uint64_t me, int64_t d
         uint64_t seen = pf__peek(&l->word);
         bool free = !(seen & PF__TID);
         if (free && (slept || !(seen & PF__STARVED))) {
-            if (!atomic_compare_exchange_weak_explicit(&l->word, &seen, me | (seen & PF__WAITERS) | mark,
-                                                       memory_order_acquire, memory_order_relaxed))
+            uint64_t bits = seen & (try ? PF__WAITERS | PF__STARVED : PF__WAITERS);
+            if (!atomic_compare_exchange_weak_explicit(&l->word, &seen, me | bits | mark, memory_order_acquire,
+                                                       memory_order_relaxed))
                 continue;
             PF_POINT("lock.held");
             return 0;

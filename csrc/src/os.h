@@ -39,7 +39,7 @@ void pf__token_drop(struct pf_peer *p, uint32_t tenancy, void *token);
 uint32_t pf__token_pid(uint64_t ident); /* that the slot's ident names */
 
 /* arena.c: puts a new description of the peer's file behind its descriptor, which keeps the epoch held as long as
- * anybody refers to it, and a page of it at *hold; is one of [from, to] held, but for by the peer's own? 1: *held is. */
+ * anybody refers to it, and a page of it at *hold; is one of [from, to] held, but by the peer's own? 1: *held is. */
 int pf__epoch_begin(struct pf_peer *p, uint32_t epoch, void **hold);
 int pf__epoch_held(struct pf_peer *p, uint32_t from, uint32_t to, uint32_t *held);
 

@@ -24,7 +24,7 @@ int pf_sem_acquire(struct pf_sem *s, int64_t deadline)
         uint64_t seen = pf__peek(&s->word);
         bool there = seen & PF_SEM_MAX;
         if (there && (slept || !(seen & STARVED))) {
-            uint64_t next = ((seen - 1) | mark) & (try ? ~UINT64_C(0) : ~STARVED);
+            uint64_t next = ((seen - 1) | mark) & ~(try ? 0 : STARVED);
             if (!atomic_compare_exchange_weak_explicit(&s->word, &seen, next, memory_order_acquire,
                                                        memory_order_relaxed))
                 continue;
@@ -79,8 +79,8 @@ int pf_sem_release(struct pf_sem *s, uint32_t n, uint32_t max)
         return 0;
     int woken = pf_futex_wake(pf__low(&s->word), n > INT32_MAX ? INT32_MAX : (int)n);
     PF_POINT("sem.passed");
-    /* Nobody sleeps. Who marks the word meanwhile has seen a value of 0, which is not this one; who was woken by another
-     * marks it again when he takes his permit. */
+    /* Nobody sleeps. Who marks the word meanwhile has seen a value of 0, which is not this one; who was woken by
+     * another marks it again when he takes his permit. */
     if (woken == 0)
         atomic_compare_exchange_strong(&s->word, &next, next & ~(uint64_t)PF__WAITERS);
     return 0;

@@ -5,8 +5,8 @@
 #include "atomic.h"
 #include "procfast/base.h"
 
-/* Spins until ((*word & mask) == value) is `equal`, for at most `most` ns and less where it has not been paying; whether
- * it came to that. `hint` lies beside the word, and belongs to all who wait there. */
+/* Spins until ((*word & mask) == value) is `equal`, for at most `most` ns and less where it has not been paying; did
+ * it come to that? `hint` lies beside the word, and belongs to all who wait there. */
 bool pf__spin(_Atomic uint32_t *hint, int64_t most, _Atomic uint32_t *word, uint32_t mask, uint32_t value, bool equal,
               int64_t deadline);
 

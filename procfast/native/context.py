@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import multiprocessing.context
-from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from .process import ForkProcess, ForkServerProcess, Process, SpawnProcess
 if TYPE_CHECKING:
     from .connection import Connection
     from .queues import JoinableQueue, Queue, SimpleQueue
-    from .synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
+    from .synchronize import BoundedSemaphore, Event, Lock, RLock, Semaphore
 
 
 @functools.cache
@@ -58,6 +57,11 @@ class Context(BackendContext):
         }
     )
 
+    @functools.cached_property
+    def _here(self) -> BaseContext:
+        """get_context(), where making a lock takes no longer than calling that."""
+        return self
+
     def Pipe(self, duplex: bool = True) -> tuple[Connection, Connection]:
         """Two connected ends on rings in shared memory; see `procfast.native.connection.Connection`."""
         from .connection import Pipe
@@ -88,36 +92,24 @@ class Context(BackendContext):
 
         See `procfast.native.synchronize.Lock`.
         """
-        return _locks().Lock(ctx=self.get_context(), robust=robust)
+        locks = _locks()
+        return locks.new_lock(locks.Lock, self._here, robust)
 
     def RLock(self) -> RLock:
         """A lock that its owner may take again; see `procfast.native.synchronize.RLock`."""
-        return _locks().RLock(ctx=self.get_context())
+        return _locks().RLock(ctx=self._here)
 
     def Semaphore(self, value: int = 1) -> Semaphore:
         """A counter that can be waited for."""
-        return _locks().Semaphore(value, ctx=self.get_context())
+        return _locks().Semaphore(value, ctx=self._here)
 
     def BoundedSemaphore(self, value: int = 1) -> BoundedSemaphore:
         """A semaphore that must not be released more often than acquired."""
-        return _locks().BoundedSemaphore(value, ctx=self.get_context())
-
-    def Condition(self, lock: Any = None) -> Condition:
-        """A condition variable; see `procfast.native.synchronize.Condition`."""
-        return _locks().Condition(lock, ctx=self.get_context())
+        return _locks().BoundedSemaphore(value, ctx=self._here)
 
     def Event(self) -> Event:
         """A flag that can be waited for."""
-        return _locks().Event(ctx=self.get_context())
-
-    def Barrier(
-        self,
-        parties: int,
-        action: Callable[[], object] | None = None,
-        timeout: float | None = None,
-    ) -> Barrier:
-        """A place where `parties` processes wait for each other; see `procfast.native.synchronize.Barrier`."""
-        return _locks().Barrier(parties, action, timeout, ctx=self.get_context())
+        return _locks().Event(ctx=self._here)
 
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
         """An object of ctypes in shared memory, with a lock; see `procfast.native.sharedctypes.Value`."""
@@ -165,6 +157,10 @@ class DefaultContext(Context, _DefaultContext):
     """The context of the default start method."""
 
     Process = Process
+
+    @property
+    def _here(self) -> BaseContext:
+        return self.get_context()  # type: ignore[no-any-return]
 
 
 default_context = DefaultContext()

@@ -1,4 +1,4 @@
-# What the wrappers use of csrc/include, in the order of its headers. All of it may run without the GIL.
+# What the wrappers use of csrc/include (and of src/lock_fast.h), in the order of its headers. All of it may run without the GIL.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 
@@ -168,6 +168,14 @@ cdef extern from "procfast/sem.h" nogil:
     int pf_sem_acquire(pf_sem *s, int64_t deadline)
     int pf_sem_release(pf_sem *s, uint32_t n, uint32_t max)
     uint32_t pf_sem_value(const pf_sem *s)
+
+cdef extern from "lock_fast.h" nogil:
+    cbool pf_lock_take(pf_lock *l, pf_arena *a)
+    int pf_lock_drop(pf_lock *l)
+    cbool pf_rlock_take(pf_lock *l, pf_arena *a)
+    int pf_rlock_drop(pf_lock *l, pf_arena *a)
+    cbool pf_sem_take(pf_sem *s)
+    int pf_sem_give(pf_sem *s, uint32_t max)
 
 cdef extern from "procfast/event.h" nogil:
     cdef struct pf_event:

@@ -24,6 +24,7 @@
 #include "mutex.h"
 
 struct pf_cond {
+    _Atomic uint64_t id;       /* names it among all that ever were in the arena; 0: nobody waited yet */
     struct pf_mutex m;         /* serialises those who give notifications */
     _Atomic uint32_t waiting;  /* 0: nobody waits */
     _Atomic uint64_t ticket;   /* the order of the waiters */
