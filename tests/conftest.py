@@ -262,7 +262,8 @@ def _servants():
             ctx = procfast.get_context("fork", backend=name)
             for factory in (ctx.Queue, ctx.SimpleQueue, ctx.JoinableQueue):
                 factory().close()
-            ctx.Lock()  # the memory of locks is for the life of the process
+            with ctx.Lock():  # the memory of locks is for the life of the process
+                pass
     # the heap of shared values is for the life of the process, and keeps what it has
     _ = [multiprocessing.RawArray("b", 1 << 20) for _ in range(4)]
 

@@ -1083,13 +1083,17 @@ def test_buffer(local, code):
     assert bytes(a.get_obj()) == bytes(x.nbytes)
 
 
+class Pair(ctypes.Structure):
+    _fields_ = [("a", ctypes.c_int), ("b", ctypes.c_int)]
+
+
 def test_buffer_of_other_types(local):
     a = local.Array(ctypes.c_double * 3, 5)
     x = numpy.asarray(a)
     assert (x.shape, x.dtype) == ((5, 3), numpy.float64)
     x[4, 2] = 2.5
     assert a[4][2] == 2.5
-    b = local.Array(workers.Inner, 4)
+    b = local.Array(Pair, 4)
     y = numpy.asarray(b)
     y["a"] = range(4)
     assert [p.a for p in b] == [0, 1, 2, 3]
