@@ -42,6 +42,11 @@ cdef extern from "datum.h" nogil:
     void pf_datum_store(void *at, const datum *from_, unsigned size)
     void pf_datum_exchange(void *at, const datum *with_, datum *was, unsigned size)
     cbool pf_datum_replace(void *at, datum *seen, const datum *with_, unsigned size)
+    cdef struct pf_guard:
+        pf_lock lock
+    void pf_guard_change(pf_guard *g)
+    void pf_guard_expose(pf_guard *g)
+    cbool pf_guard_read(pf_guard *g, pf_arena *a, const void *at, datum *to, unsigned size)
 
 cdef extern from "lock_fast.h" nogil:
     int pf_rlock_enter(pf_lock *l, pf_arena *a)
@@ -56,12 +61,12 @@ cdef extern from *:
     #else
     #define NATIVE_LITTLE 0
     #endif
-    _Static_assert(sizeof(struct pf_lock) <= 32, "a lock overlaps the datum behind it");
+    _Static_assert(sizeof(struct pf_guard) <= 48, "a lock overlaps the datum behind it");
     """
     const bint NATIVE_LITTLE
 
 cdef enum:
-    DATUM_AT = 32   # behind the lock, in its cache line
+    DATUM_AT = 48   # behind the lock, in its cache line
     OTHER = 0       # the kind of all types that are not simple
 
 # The code that ctypes calls a simple type by is its kind.
@@ -354,6 +359,7 @@ cdef class SharedObject:
     cdef char kind
     cdef pf_lock *rlock      # NULL: `lock` is any object with acquire and release
     cdef pf_arena *home      # where it lies
+    cdef pf_guard *guard     # the lock in front of a datum of a simple type, else NULL
     cdef object lock         # None: it lies in `memory`, and nobody has asked for it
     cdef object obj          # None: nobody has asked for it
 
@@ -381,6 +387,14 @@ cdef class SharedObject:
         self.memory = memory
         self.data = memory.data
         return 0
+
+    cdef bint lock_is_within(self) noexcept:
+        return self.memory is not None and self.rlock == <pf_lock *>self.memory.addr
+
+    cdef void watch(self) noexcept:
+        """From now on the datum may be read while its lock is free."""
+        if self.lock_is_within():
+            self.guard = <pf_guard *>self.memory.addr
 
     cdef void own_lock(self, Memory memory) noexcept:
         self.rlock = <pf_lock *>memory.addr
@@ -428,6 +442,8 @@ cdef class SharedObject:
             raise ValueError("an object larger than its memory")
         self.memory = memory
         self.data = self.memory.data
+        if obj is None:
+            self.watch()
 
     # ---- the lock
 
@@ -492,6 +508,8 @@ cdef class SharedObject:
 
     cdef object first_obj(self):
         obj = self._new_obj(chr(self.kind), self.length, self.memory)
+        if self.guard != NULL:
+            pf_guard_expose(self.guard)
         with cython.critical_section(self):
             if self.obj is None:
                 self.obj = obj
@@ -503,8 +521,7 @@ cdef class SharedObject:
 
     def _parts(self):
         """(memory, lock): None for memory that is not ours, and for a lock that lies in it."""
-        within = self.memory is not None and self.rlock == <pf_lock *>self.memory.addr
-        return self.memory, None if within else self.lock
+        return self.memory, None if self.lock_is_within() else self.lock
 
 
 cdef inline int enter(SharedObject self) except -1:
@@ -527,6 +544,13 @@ cdef inline int leave(SharedObject self, int how) except -1:
     return 0 if how == HELD else self.leave_otherwise(how)
 
 
+cdef inline void put(SharedObject self, int how, const datum *d) noexcept:
+    """Stores a datum under the lock."""
+    if how != TAKEN and self.guard != NULL:
+        pf_guard_change(self.guard)
+    pf_datum_store(self.data, d, self.size)
+
+
 cdef object blank(type cls):
     """A new instance, without __init__."""
     return cls.__new__(cls)
@@ -538,34 +562,42 @@ cdef class SharedValue(SharedObject):
     @property
     def value(self):
         """The value, read and set under the lock. Integers out of range wrap round, as in ctypes."""
-        cdef int how
         cdef datum d
-        if self.kind == OTHER:
-            how = enter(self)
-            try:
-                return self.get_obj().value
-            finally:
-                leave(self, how)
-        how = enter(self)
-        pf_datum_load(self.data, &d, self.size)
-        leave(self, how)
-        return load(self.kind, &d)
+        if self.guard != NULL and pf_guard_read(self.guard, self.home, self.data, &d, self.size):
+            return load(self.kind, &d)
+        return self.read()
 
     @value.setter
     def value(self, value):
         cdef int how
         cdef datum d
         if self.kind == OTHER:
-            how = enter_to_change(self)
-            try:
-                self.get_obj().value = value
-                return
-            finally:
-                leave(self, how)
+            self.write(value)
+            return
         store(self.kind, &d, value)
         how = enter(self)
-        pf_datum_store(self.data, &d, self.size)
+        put(self, how, &d)
         leave(self, how)
+
+    cdef object read(self):
+        cdef datum d
+        cdef int how = enter(self)
+        if self.kind == OTHER:
+            try:
+                return self.get_obj().value
+            finally:
+                leave(self, how)
+        pf_datum_load(self.data, &d, self.size)
+        leave(self, how)
+        return load(self.kind, &d)
+
+    cdef int write(self, value) except -1:
+        cdef int how = enter_to_change(self)
+        try:
+            self.get_obj().value = value
+        finally:
+            leave(self, how)
+        return 0
 
     def add(self, n):
         """Add n and answer the new value, under the lock: no update by others who take it is lost.
@@ -582,7 +614,7 @@ cdef class SharedValue(SharedObject):
         how = enter(self)
         pf_datum_load(self.data, &d, self.size)
         plus(self.kind, &d, &more)
-        pf_datum_store(self.data, &d, self.size)
+        put(self, how, &d)
         leave(self, how)
         return load(self.kind, &d)
 
@@ -618,7 +650,7 @@ cdef class SharedValue(SharedObject):
         store(self.kind, &d, value)
         how = enter(self)
         pf_datum_load(self.data, &was, self.size)
-        pf_datum_store(self.data, &d, self.size)
+        put(self, how, &d)
         leave(self, how)
         return load(self.kind, &was)
 
@@ -648,7 +680,7 @@ cdef class SharedValue(SharedObject):
         pf_datum_load(self.data, &seen, self.size)
         found = equal(self.kind, &seen, &want)
         if found:
-            pf_datum_store(self.data, &d, self.size)
+            put(self, how, &d)
         leave(self, how)
         return found
 
@@ -666,6 +698,7 @@ def new_value(type cls not None, what, tuple args not None):
         store(kind, &d, args[0])
     self = blank(cls)
     self.begin(kind, 1)
+    self.watch()
     if args:
         pf_datum_store(self.data, &d, self.size)
     return self
