@@ -262,8 +262,13 @@ def _servants():
             ctx = procfast.get_context("fork", backend=name)
             for factory in (ctx.Queue, ctx.SimpleQueue, ctx.JoinableQueue):
                 factory().close()
-            with ctx.Lock():  # the memory of locks is for the life of the process
-                pass
+            for _ in range(2):  # the memory of locks, and what goes with it, is for the life of the process
+                with ctx.Lock():
+                    pass
+                p = ctx.Process()
+                p.start()
+                p.join()
+                p.close()
     # the heap of shared values is for the life of the process, and keeps what it has
     _ = [multiprocessing.RawArray("b", 1 << 20) for _ in range(4)]
 

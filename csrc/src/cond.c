@@ -52,7 +52,9 @@ static int lock(struct pf_cond *c, struct pf_arena *a, int64_t deadline)
     if (rc < 0)
         return rc;
     rc = pf_mutex_lock(&c->m, &a->peer, deadline);
-    if (rc < 0 && rc != -PF_EOWNERDEAD)
+    if (rc == -PF_EOWNERDEAD)
+        atomic_store(&c->waiting, 1); /* it may have died before it set that again */
+    else if (rc < 0)
         return rc;
     if (pf__load(&c->to))
         settle(c, a);
@@ -223,7 +225,7 @@ static int notify_all(struct pf_arena *a, uint64_t id, uint64_t until)
 
 int pf_cond_notify(struct pf_cond *c, struct pf_arena *a, int n)
 {
-    if (!atomic_load(&c->waiting))
+    if (!atomic_load(&c->waiting) && !pf__load(&c->m.word))
         return 0;
     int rc = lock(c, a, PF_FOREVER), given = 0;
     if (rc < 0)

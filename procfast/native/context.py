@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing.context
+from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from .process import ForkProcess, ForkServerProcess, Process, SpawnProcess
 if TYPE_CHECKING:
     from .connection import Connection
     from .queues import JoinableQueue, Queue, SimpleQueue
-    from .synchronize import BoundedSemaphore, Event, Lock, RLock, Semaphore
+    from .synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 
 @functools.cache
@@ -107,9 +108,22 @@ class Context(BackendContext):
         """A semaphore that must not be released more often than acquired."""
         return _locks().BoundedSemaphore(value, ctx=self._here)
 
+    def Condition(self, lock: Any = None) -> Condition:
+        """A condition variable; see `procfast.native.synchronize.Condition`."""
+        return _locks().Condition(lock, ctx=self._here)
+
     def Event(self) -> Event:
         """A flag that can be waited for."""
         return _locks().Event(ctx=self._here)
+
+    def Barrier(
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+    ) -> Barrier:
+        """A place where `parties` processes wait for each other; see `procfast.native.synchronize.Barrier`."""
+        return _locks().Barrier(parties, action, timeout, ctx=self._here)
 
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
         """An object of ctypes in shared memory, with a lock; see `procfast.native.sharedctypes.Value`."""

@@ -6,6 +6,8 @@ descriptor of its own: all lie in the process's arena (`wrappers/arena.pxi`).
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from multiprocessing import context, synchronize
 from typing import Any, NamedTuple
 
@@ -17,7 +19,9 @@ from . import (
 new_lock = _native.new_lock
 
 __all__ = [
+    "Barrier",
     "BoundedSemaphore",
+    "Condition",
     "Event",
     "Lock",
     "Owner",
@@ -107,5 +111,78 @@ class BoundedSemaphore(Semaphore, synchronize.BoundedSemaphore):
         self._begin(value, value, ctx)
 
 
+_PLAIN = (Lock, RLock)  # whose methods a Condition need not look up: nobody has overridden them
+
+
+class _Count:
+    """Has the face of a semaphore of the standard Condition, for those who look at its value."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+
+    @property
+    def _semlock(self) -> _Count:
+        return self
+
+    def get_value(self) -> int:
+        return self._value
+
+    _get_value = get_value
+
+
+class Condition(_Shared, _native.SharedCondition, synchronize.Condition):
+    """A condition variable over a lock: an RLock of its own, or any lock or semaphore of multiprocessing's kind.
+
+    Whoever waits or notifies may be killed at any moment. A notification that the dead was given goes to another
+    waiter; notify(n) wakes no more than n of the living.
+    """
+
+    _ctx: Any = None  # the lock's counts
+
+    def __init__(self, lock: Any = None, *, ctx: Any) -> None:
+        lock = lock or ctx.RLock()
+        self._begin(lock, type(lock) in _PLAIN)
+        self._make_methods()
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._lock, type(self._lock) in _PLAIN, *super().__getstate__()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        super().__setstate__(state)
+        self._make_methods()
+
+    # What the standard library keeps in three semaphores, and some read.
+    _sleeping_count = property(lambda self: _Count(self._waiters()))
+    _woken_count = _wait_semaphore = property(lambda self: _Count(0))
+
+
 class Event(_Shared, _native.SharedEvent, synchronize.Event):
     """A flag to wait for. Who waits when it is set is released, though it be cleared at once."""
+
+
+class Barrier(_Shared, _native.SharedBarrier, synchronize.Barrier):
+    """A place where `parties` threads of any processes wait for each other, again and again.
+
+    When a process that had come to it dies, it breaks: BrokenBarrierError for the others.
+    """
+
+    def __init__(
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: Any,
+    ) -> None:
+        parties = operator.index(parties)
+        if parties < 1:
+            raise ValueError(f"parties must be at least 1, not {parties}")
+        self._parties, self._action, self._timeout = parties, action, timeout
+        self._begin(parties, ctx)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return (self._parties, self._action, self._timeout), super().__getstate__()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        (self._parties, self._action, self._timeout), place = state
+        super().__setstate__(place)

@@ -85,7 +85,7 @@ cdef class SharedCondition(Block):
             for _ in range(depth):
                 self._lock.acquire()
             return 0
-        rc = self.direct.take(PF_FOREVER, &dead)
+        rc = self.direct.wait(PF_FOREVER, &dead)
         if isinstance(self.direct, SharedRLock) and (rc == 0 or rc == -PF_EOWNERDEAD):
             pf_rlock_restore(self.direct.lock(), depth)
         if rc == -PF_EOWNERDEAD:
@@ -97,7 +97,7 @@ cdef class SharedCondition(Block):
 
         A notification that reached a process which dies before it acts on it is passed on to another waiter.
         """
-        cdef int most = INT_MAX if n > INT_MAX else n
+        cdef int most = INT_MAX if n > INT_MAX else PyNumber_Index(n)
         cdef int rc
         if not self.mine():
             raise AssertionError("lock is not owned")

@@ -236,7 +236,8 @@ cdef class SharedSemaphore(LockBase):
     def __init__(self, value=1, *, ctx=None):
         self._begin(value, PF_SEM_MAX, ctx)
 
-    def _begin(self, int value, int maxvalue, ctx):
+    def _begin(self, initial, most, ctx):
+        cdef int value = PyNumber_Index(initial), maxvalue = PyNumber_Index(most)
         if value < 0:
             raise ValueError(f"a semaphore's value must be at least 0, not {value}")
         self._ctx = ctx
