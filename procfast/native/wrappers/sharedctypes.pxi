@@ -65,6 +65,27 @@ cdef extern from *:
     """
     const bint NATIVE_LITTLE
 
+cdef extern from *:
+    """
+    /* Is it an int of one digit? *n is its value. */
+    static inline int short_int(PyObject *o, long *n)
+    {
+        if (!PyLong_CheckExact(o))
+            return 0;
+    #if PY_VERSION_HEX >= 0x030C0000
+        if (!PyUnstable_Long_IsCompact((PyLongObject *)o))
+            return 0;
+        *n = (long)PyUnstable_Long_CompactValue((PyLongObject *)o);
+    #else
+        if (Py_SIZE(o) < -1 || Py_SIZE(o) > 1)
+            return 0;
+        *n = (long)Py_SIZE(o) * (long)((PyLongObject *)o)->ob_digit[0];
+    #endif
+        return 1;
+    }
+    """
+    bint short_int(object o, long *n)
+
 cdef enum:
     DATUM_AT = 48   # behind the lock, in its cache line
     OTHER = 0       # the kind of all types that are not simple
@@ -183,6 +204,9 @@ cdef int store(char kind, datum *d, object value) except -1:
 
 
 cdef inline unsigned long long integer(object value) except? -1:
+    cdef long n
+    if short_int(value, &n):
+        return <unsigned long long>n
     if not PyLong_CheckExact(value):
         value = PyNumber_Index(value)
     return PyLong_AsUnsignedLongLongMask(value)
