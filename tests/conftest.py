@@ -270,7 +270,7 @@ def _servants():
                 p.join()
                 p.close()
     # the heap of shared values is for the life of the process, and keeps what it has
-    _ = [multiprocessing.RawArray("b", 1 << 20) for _ in range(4)]
+    _ = [multiprocessing.RawArray("b", size << 20) for size in (1, 1, 1, 3)]
 
 
 def _in_place() -> bool:
