@@ -523,7 +523,8 @@ static void exec_is_a_death(void)
     check_until(&flag[0], 1);
     struct pf_owner dead;
     int rc;
-    AGAIN(rc, pf_lock_acquire(lock, arena, pf_now() + 5 * PF_SECOND, PF_LOCK_ROBUST, &dead));
+    int64_t end = pf_now() + 5 * PF_SECOND;
+    AGAIN(rc, pf_lock_acquire(lock, arena, end, PF_LOCK_ROBUST, &dead));
     CHECK_EQ(rc, -PF_EOWNERDEAD);
     CHECK_EQ(dead.pid, pid);
     check_kill(pid);
