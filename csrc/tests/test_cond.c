@@ -404,17 +404,25 @@ static void table_does_not_fill(void)
         waitpid(pid, NULL, 0);
     }
     CHECK(atomic_load(&arena->h->used) < 100);
-    uint32_t *record = malloc(70000 * sizeof *record);
-    int n = 0, rc;
-    while ((rc = pf_cond_enter(cond, arena, &record[n])) == 0)
-        n++;
-    CHECK_EQ(rc, -ENOSPC);
-    CHECK_EQ(n, (int)arena->nrecords);
-    CHECK_EQ(notify(INT_MAX), n);
-    while (n-- > 0)
-        CHECK(pf_cond_leave(cond, arena, record[n]));
-    free(record);
     arena_shut();
+    pid_t pid = check_fork(); /* and when it is full, that is said */
+    if (pid == 0) {
+        signal(SIGXFSZ, SIG_IGN);
+        struct rlimit small = {1 << 20, 1 << 20};
+        CHECK_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+        setup();
+        static uint32_t record[2000];
+        int n = 0, rc;
+        while (n < 2000 && (rc = pf_cond_enter(cond, arena, &record[n])) == 0)
+            n++;
+        CHECK_EQ(rc, -ENOSPC);
+        CHECK_EQ(n, (int)arena->nrecords);
+        CHECK_EQ(notify(INT_MAX), n);
+        while (n-- > 0)
+            CHECK(pf_cond_leave(cond, arena, record[n]));
+        _exit(0);
+    }
+    check_reap(pid);
 }
 
 static const struct check_case cases[] = {
