@@ -81,7 +81,7 @@ static int acquire(struct pf_lock *l, struct pf_arena *a, uint64_t me, int64_t d
         if (robust && !free && !asked) {
             asked = true;
             if (inherit(l, a, seen, me, dead))
-                return -PF_EOWNERDEAD;
+                return seen & PF__BRIEF ? 0 : -PF_EOWNERDEAD;
             continue;
         }
         if (try)
@@ -178,8 +178,6 @@ int pf_rlock_acquire(struct pf_lock *l, struct pf_arena *a, int64_t deadline, un
         return 0;
     }
     int rc = pf_lock_acquire(l, a, deadline, flags | PF_LOCK_ROBUST, dead);
-    if (rc == -PF_EOWNERDEAD && !pf__peek(&l->count))
-        rc = 0; /* it had not begun yet, or had come to its end, or did no more than one store (pf_rlock_enter) */
     if (rc == 0 || rc == -PF_EOWNERDEAD)
         pf__put(&l->count, 1);
     return rc;

@@ -11,6 +11,7 @@
 
 /* The lower half of a lock's word; the upper is the owner's tenancy. */
 #define PF__TID UINT32_C(0x003fffff)
+#define PF__BRIEF UINT32_C(0x20000000)   /* held for one access only, which is done or not */
 #define PF__STARVED UINT32_C(0x40000000) /* one who slept has been losing: others let it go first */
 #define PF__WAITERS UINT32_C(0x80000000)
 #define PF__OWNER (~UINT64_C(0) << 32 | PF__TID)
@@ -67,8 +68,8 @@ static inline bool pf_rlock_take(struct pf_lock *l, struct pf_arena *a)
     return true;
 }
 
-/* For one access: takes a free lock without counting, 1; the caller has it, 0; else -1: use pf_rlock_acquire. What was
- * taken is given back by pf_lock_drop. A death meanwhile is found with a count of 0: nothing was half changed. */
+/* A recursive lock for one access. 1: taken; a death meanwhile changes nothing by halves, and nobody is told of it. To
+ * be given back by pf_lock_drop. 0: the caller has it already. -1: use pf_lock_acquire, then pf_lock_brief. */
 static inline int pf_rlock_enter(struct pf_lock *l, struct pf_arena *a)
 {
     uint64_t me = pf__owner(a), seen = pf__peek(&l->word);
@@ -77,10 +78,17 @@ static inline int pf_rlock_enter(struct pf_lock *l, struct pf_arena *a)
     if ((seen & PF__OWNER) == me)
         return 0;
     seen = 0;
-    if (!atomic_compare_exchange_strong_explicit(&l->word, &seen, me, memory_order_acquire, memory_order_relaxed))
+    if (!atomic_compare_exchange_strong_explicit(&l->word, &seen, me | PF__BRIEF, memory_order_acquire,
+                                                 memory_order_relaxed))
         return -1;
     PF_POINT("rlock.entered");
     return 1;
+}
+
+/* By its owner: nobody need be told if he dies while he has it. */
+static inline void pf_lock_brief(struct pf_lock *l)
+{
+    atomic_fetch_or_explicit(&l->word, PF__BRIEF, memory_order_relaxed);
 }
 
 /* pf_rlock_release. */

@@ -58,8 +58,7 @@ PF_API bool pf_lock_mine(const struct pf_lock *l, struct pf_arena *a);
 /* Who holds it now. 0: nobody does (*o is zeroed), 1: *o says who. */
 PF_API int pf_lock_owner(const struct pf_lock *l, struct pf_arena *a, struct pf_owner *o);
 
-/* Recursive, always robust; an owner that died before it counted, or after, left nothing half changed and is not told
- * of. acquire: as pf_lock_acquire, and -EOVERFLOW. release: -EPERM: the caller has not got it. */
+/* Recursive, always robust. acquire: as pf_lock_acquire, and -EOVERFLOW. release: -EPERM: the caller has not got it. */
 PF_API int pf_rlock_acquire(struct pf_lock *l, struct pf_arena *a, int64_t deadline, unsigned flags,
                             struct pf_owner *dead);
 PF_API int pf_rlock_release(struct pf_lock *l, struct pf_arena *a);

@@ -50,6 +50,7 @@ cdef extern from "datum.h" nogil:
 
 cdef extern from "lock_fast.h" nogil:
     int pf_rlock_enter(pf_lock *l, pf_arena *a)
+    void pf_lock_brief(pf_lock *l)
     cbool pf_rlock_take(pf_lock *l, pf_arena *a)
     int pf_rlock_drop(pf_lock *l, pf_arena *a)
     int pf_lock_drop(pf_lock *l)
@@ -471,22 +472,28 @@ cdef class SharedObject:
 
     # ---- the lock
 
-    cdef int enter_otherwise(self) except -1:
+    cdef int enter_otherwise(self, bint brief) except -1:
         cdef pf_owner dead
+        cdef int rc = -EINTR
         if self.rlock == NULL:
             self.lock.acquire()
             return FOREIGN
-        cdef int rc = -EINTR
         while rc == -EINTR:
             with nogil:
-                rc = pf_rlock_acquire(self.rlock, self.home, PF_FOREVER, 0, &dead)
+                if brief:
+                    rc = pf_lock_acquire(self.rlock, self.home, PF_FOREVER, PF_LOCK_ROBUST, &dead)
+                else:
+                    rc = pf_rlock_acquire(self.rlock, self.home, PF_FOREVER, 0, &dead)
             if rc == -EINTR:
                 PyErr_CheckSignals()
         if rc == -PF_EOWNERDEAD:
-            pf_lock_release(self.rlock)  # and leaves the count, lest this process die before it can tell
+            pf_lock_release(self.rlock)
             raise owner_died(self.get_lock(), &dead)
         check(rc)
-        return COUNTED
+        if not brief:
+            return COUNTED
+        pf_lock_brief(self.rlock)
+        return TAKEN
 
     cdef int leave_otherwise(self, int how) except -1:
         if how == COUNTED:
@@ -551,14 +558,14 @@ cdef class SharedObject:
 cdef inline int enter(SharedObject self) except -1:
     """For one access, or one that only reads."""
     cdef int how = pf_rlock_enter(self.rlock, self.home) if self.rlock != NULL else -1
-    return how if how >= 0 else self.enter_otherwise()
+    return how if how >= 0 else self.enter_otherwise(True)
 
 
 cdef inline int enter_to_change(SharedObject self) except -1:
     """For several: whoever finds this process dead in between is told."""
     if self.rlock != NULL and pf_rlock_take(self.rlock, self.home):
         return COUNTED
-    return self.enter_otherwise()
+    return self.enter_otherwise(False)
 
 
 cdef inline int leave(SharedObject self, int how) except -1:
