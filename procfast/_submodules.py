@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 _OWN = frozenset(
-    {"context"}
+    {"context", "sharedctypes"}
 )  # the submodules of multiprocessing that procfast has its own version of
 
 

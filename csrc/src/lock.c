@@ -45,6 +45,8 @@ static bool inherit(struct pf_lock *l, struct pf_arena *a, uint64_t seen, uint64
         return false;
     describe(l, a, seen, &o);
     o.alive = false;
+    if (!(seen & PF__BRIEF))
+        me &= ~(uint64_t)PF__BRIEF; /* until the caller has been told, whoever finds him dead must be */
     PF_POINT("lock.inherit");
     if (!atomic_compare_exchange_strong(&l->word, &seen, me | (seen & (PF__WAITERS | PF__STARVED))))
         return false;
@@ -129,7 +131,7 @@ int pf_lock_acquire(struct pf_lock *l, struct pf_arena *a, int64_t deadline, uns
     int rc = owner(a, !(flags & PF_LOCK_ROBUST), &me);
     if (rc < 0)
         return rc;
-    rc = acquire(l, a, me, deadline, flags, dead);
+    rc = acquire(l, a, flags & PF_LOCK_BRIEF ? me | PF__BRIEF : me, deadline, flags, dead);
     if ((flags & PF_LOCK_STAMP) && (rc == 0 || rc == -PF_EOWNERDEAD))
         stamp(l, me);
     return rc;

@@ -68,8 +68,8 @@ static inline bool pf_rlock_take(struct pf_lock *l, struct pf_arena *a)
     return true;
 }
 
-/* A recursive lock for one access. 1: taken; a death meanwhile changes nothing by halves, and nobody is told of it. To
- * be given back by pf_lock_drop. 0: the caller has it already. -1: use pf_lock_acquire, then pf_lock_brief. */
+/* A recursive lock as by PF_LOCK_BRIEF. 1: taken, to be given back by pf_lock_drop; 0: the caller has it already; -1: use
+ * pf_lock_acquire. */
 static inline int pf_rlock_enter(struct pf_lock *l, struct pf_arena *a)
 {
     uint64_t me = pf__owner(a), seen = pf__peek(&l->word);
@@ -83,12 +83,6 @@ static inline int pf_rlock_enter(struct pf_lock *l, struct pf_arena *a)
         return -1;
     PF_POINT("rlock.entered");
     return 1;
-}
-
-/* By its owner: nobody need be told if he dies while he has it. */
-static inline void pf_lock_brief(struct pf_lock *l)
-{
-    atomic_fetch_or_explicit(&l->word, PF__BRIEF, memory_order_relaxed);
 }
 
 /* pf_rlock_release. */

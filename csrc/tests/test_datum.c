@@ -75,9 +75,8 @@ static int enter(void)
     int how = pf_rlock_enter(&guard->lock, arena);
     if (how < 0) {
         int rc;
-        AGAIN(rc, pf_lock_acquire(&guard->lock, arena, PF_FOREVER, PF_LOCK_ROBUST, NULL));
+        AGAIN(rc, pf_lock_acquire(&guard->lock, arena, PF_FOREVER, PF_LOCK_ROBUST | PF_LOCK_BRIEF, NULL));
         CHECK_EQ(rc, 0);
-        pf_lock_brief(&guard->lock);
         how = 1;
     }
     return how;
@@ -173,12 +172,13 @@ static void brief_death(void)
         int kind = i % KINDS, rc;
         pid_t pid = check_fork();
         if (pid == 0) {
-            AGAIN(rc, pf_rlock_acquire(&guard->lock, arena, PF_FOREVER, 0, NULL));
+            if (kind == WHOLE)
+                AGAIN(rc, pf_rlock_acquire(&guard->lock, arena, PF_FOREVER, 0, NULL));
+            else
+                AGAIN(rc, pf_lock_acquire(&guard->lock, arena, PF_FOREVER, PF_LOCK_ROBUST | PF_LOCK_BRIEF, NULL));
             CHECK_EQ(rc, 0);
-            if (kind == SLOW)
-                pf_lock_brief(&guard->lock);
             if (kind == FAST) {
-                CHECK_EQ(pf_rlock_release(&guard->lock, arena), 0);
+                CHECK_EQ(pf_lock_drop(&guard->lock), 0);
                 CHECK_EQ(pf_rlock_enter(&guard->lock, arena), 1);
             }
             _exit(0);
@@ -194,6 +194,25 @@ static void brief_death(void)
     teardown();
 }
 
+/* Who is told in an access of his own, and dies before he can act on it, leaves the news to the next. */
+static void told_in_an_access(void)
+{
+    setup();
+    for (int i = 0; i < 4; i++) {
+        pid_t pid = check_fork();
+        int rc;
+        if (pid == 0) {
+            AGAIN(rc, i ? pf_lock_acquire(&guard->lock, arena, PF_FOREVER, PF_LOCK_ROBUST | PF_LOCK_BRIEF, NULL)
+                        : pf_rlock_acquire(&guard->lock, arena, PF_FOREVER, 0, NULL));
+            CHECK_EQ(rc, i ? -PF_EOWNERDEAD : 0);
+            _exit(0);
+        }
+        check_reap(pid);
+    }
+    teardown();
+}
+
 static const struct check_case cases[] = {CASE(each_size), CASE(every_replacement_counts), CASE(own_lock),
-                                          CASE(nothing_in_between), CASE(brief_death)};
+                                          CASE(nothing_in_between), CASE(brief_death),
+                                          CASE(told_in_an_access)};
 CHECK_MAIN(cases)

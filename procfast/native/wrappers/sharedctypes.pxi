@@ -21,40 +21,6 @@ cdef extern from "Python.h":
     object PyUnicode_FromWideChar(const wchar_t *w, Py_ssize_t size)
     Py_ssize_t PyUnicode_AsWideChar(object unicode, wchar_t *w, Py_ssize_t size) except -1
 
-cdef union datum:
-    char c
-    wchar_t u
-    signed char b
-    unsigned char B
-    short h
-    unsigned short H
-    int i
-    unsigned int I
-    long l
-    unsigned long L
-    long long q
-    unsigned long long Q
-    float f
-    double d
-
-cdef extern from "datum.h" nogil:
-    void pf_datum_load(const void *at, datum *to, unsigned size)
-    void pf_datum_store(void *at, const datum *from_, unsigned size)
-    void pf_datum_exchange(void *at, const datum *with_, datum *was, unsigned size)
-    cbool pf_datum_replace(void *at, datum *seen, const datum *with_, unsigned size)
-    cdef struct pf_guard:
-        pf_lock lock
-    void pf_guard_change(pf_guard *g)
-    void pf_guard_expose(pf_guard *g)
-    cbool pf_guard_read(pf_guard *g, pf_arena *a, const void *at, datum *to, unsigned size)
-
-cdef extern from "lock_fast.h" nogil:
-    int pf_rlock_enter(pf_lock *l, pf_arena *a)
-    void pf_lock_brief(pf_lock *l)
-    cbool pf_rlock_take(pf_lock *l, pf_arena *a)
-    int pf_rlock_drop(pf_lock *l, pf_arena *a)
-    int pf_lock_drop(pf_lock *l)
-
 cdef extern from *:
     """
     #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -481,7 +447,7 @@ cdef class SharedObject:
         while rc == -EINTR:
             with nogil:
                 if brief:
-                    rc = pf_lock_acquire(self.rlock, self.home, PF_FOREVER, PF_LOCK_ROBUST, &dead)
+                    rc = pf_lock_acquire(self.rlock, self.home, PF_FOREVER, PF_LOCK_ROBUST | PF_LOCK_BRIEF, &dead)
                 else:
                     rc = pf_rlock_acquire(self.rlock, self.home, PF_FOREVER, 0, &dead)
             if rc == -EINTR:
@@ -490,10 +456,7 @@ cdef class SharedObject:
             pf_lock_release(self.rlock)
             raise owner_died(self.get_lock(), &dead)
         check(rc)
-        if not brief:
-            return COUNTED
-        pf_lock_brief(self.rlock)
-        return TAKEN
+        return TAKEN if brief else COUNTED
 
     cdef int leave_otherwise(self, int how) except -1:
         if how == COUNTED:
