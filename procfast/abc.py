@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 __all__ = [
+    "Array",
     "Connection",
     "Context",
     "JoinableQueue",
     "Process",
     "Queue",
     "SimpleQueue",
+    "Value",
 ]
 
 T = TypeVar("T")
@@ -192,6 +194,64 @@ class JoinableQueue(Queue[T], Protocol[T]):
         """Wait until every item that was put is done."""
 
 
+@runtime_checkable
+class Value(Protocol[T]):
+    """A value in shared memory with a lock. Reading and writing take the lock, each by itself."""
+
+    value: T
+    """Converted as ctypes does: integers out of range wrap round."""
+
+    def add(self, n: Any) -> T:
+        """Add n and answer the new value, atomically. As `with v.get_lock(): v.value += n`, and mixes with it.
+
+        TypeError where the value or n is no number.
+        """
+
+    def exchange(self, value: Any) -> T:
+        """Set it and answer the value before, atomically."""
+
+    def compare_exchange(self, expected: Any, value: Any) -> bool:
+        """Set it if it is `expected`, atomically, and answer whether it was. NaN equals itself here."""
+
+    def get_lock(self) -> Any:
+        """The lock: an RLock, unless it was made with another."""
+
+    def get_obj(self) -> Any:
+        """The object of ctypes in the same memory. What is done with it does not take the lock."""
+
+    def acquire(self, *args: Any, **kwargs: Any) -> Any:
+        """`get_lock().acquire(...)`"""
+
+    def release(self) -> Any:
+        """`get_lock().release()`"""
+
+
+@runtime_checkable
+class Array(Protocol):
+    """An array in shared memory with a lock. Each access, be it to a slice, takes the lock once."""
+
+    def __len__(self) -> int:
+        """How many items."""
+
+    def __getitem__(self, index: Any) -> Any:
+        """An item; of a slice a list, or bytes of c_char, or a str of c_wchar."""
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Set an item, or a slice to a sequence of its length (ValueError for another)."""
+
+    def get_lock(self) -> Any:
+        """The lock: an RLock, unless it was made with another."""
+
+    def get_obj(self) -> Any:
+        """The array of ctypes in the same memory. What is done with it does not take the lock."""
+
+    def acquire(self, *args: Any, **kwargs: Any) -> Any:
+        """`get_lock().acquire(...)`"""
+
+    def release(self) -> Any:
+        """`get_lock().release()`"""
+
+
 _Queue = Queue
 _JoinableQueue = JoinableQueue
 _SimpleQueue = SimpleQueue
@@ -275,16 +335,23 @@ class Context(Protocol):
         """A place where `parties` processes wait for each other."""
 
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
-        """A ctypes object in shared memory, with a lock."""
+        """An object of ctypes in zeroed shared memory, with a lock: for simple types a `Value`.
+
+        lock: True or None: an RLock of its own; False: none, a RawValue; else any object with acquire and release.
+        TypeError for what is neither a typecode nor a type of ctypes, and what ctypes raises for args that do not fit.
+        """
 
     def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
-        """A ctypes array in shared memory, with a lock."""
+        """An `Array` in shared memory: of so many items, zeroed, or with the items of a sequence. lock: as for Value."""
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
-        """A ctypes object in shared memory."""
+        """An object of ctypes in zeroed shared memory, without a lock.
+
+        Natively, one of a simple type has add (of numbers), exchange and compare_exchange too, atomic and lock-free.
+        """
 
     def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
-        """A ctypes array in shared memory."""
+        """An array of ctypes in shared memory, without a lock: of so many items, or with those of a sequence."""
 
     def Pool(
         self,

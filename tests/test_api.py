@@ -41,8 +41,21 @@ def test_submodules(name):
     theirs = importlib.import_module(f"multiprocessing.{name}")
     ours = importlib.import_module(f"procfast.{name}")
     assert all(getattr(ours, each) is not None for each in public(theirs))
-    if name != "context":
+    if name not in ("context", "sharedctypes"):
         assert ours is theirs
+
+
+def test_sharedctypes_is_the_backends():
+    """Its functions are; all else is the standard library's."""
+    import multiprocessing.sharedctypes as theirs
+
+    import procfast.sharedctypes as ours
+
+    assert ours.Synchronized is theirs.Synchronized
+    assert type(ours.Value("i")) is type(procfast.Value("i"))
+    assert set(ours.__all__) == set(theirs.__all__)
+    with pytest.raises(AttributeError):
+        _ = ours.nothing
 
 
 def test_submodule_below_an_alias():
@@ -145,6 +158,8 @@ def test_protocols(ctx):
         "Queue": lambda: ctx.Queue(),
         "JoinableQueue": lambda: ctx.JoinableQueue(),
         "SimpleQueue": lambda: ctx.SimpleQueue(),
+        "Value": lambda: ctx.Value("i"),
+        "Array": lambda: ctx.Array("i", 3),
     }
     for name, make in made.items():
         obj = make()

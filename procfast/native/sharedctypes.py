@@ -76,7 +76,7 @@ def _place_array(type_: type[Any], length: int) -> Any:
 def _place(type_: type[Any], memory: _native.Memory) -> Any:
     """The object in some memory, which it keeps."""
     reduction.ForkingPickler.register(type_, _reduce)
-    obj = type_.from_buffer(memory)  # type: ignore[attr-defined]
+    obj = type_.from_buffer(memory)
     obj._wrapper = memory
     if operations := memory._lock_free(type_):
         obj.add, obj.exchange, obj.compare_exchange = operations
