@@ -3,12 +3,15 @@
 FEATURES = {
     "native": {
         "batches",
+        "crash_safe_locks",
         "crash_safe_pipes",
         "crash_safe_queues",
         "exact_qsize",
         "interrupt",
+        "lock_owner",
         "max_bytes",
         "no_feeder_thread",
+        "robust_locks",
     },
     "stdlib": {"batches", "interrupt"},
 }
