@@ -25,6 +25,12 @@ void pf_barrier_init(struct pf_barrier *b, uint32_t parties)
     b->parties = parties;
 }
 
+static uint32_t cpu_bit(void)
+{
+    int cpu = pf__cpu();
+    return cpu < 0 ? 0 : UINT32_C(1) << cpu % 32;
+}
+
 static void wake_all(struct pf_barrier *b)
 {
     pf_futex_wake(&b->word, INT_MAX);
@@ -161,6 +167,7 @@ int pf_barrier_arrive(struct pf_barrier *b, struct pf_arena *a, int64_t deadline
     pf__record_show(r, pf__object_id(a, &b->id), PHASE(word));
     PF_POINT("barrier.arrived");
     pf__put(&b->count, index + 1);
+    pf__put(&b->cpus[0], pf__peek(&b->cpus[0]) | cpu_bit());
     rc = (int)index;
     if (index + 1 == b->parties) { /* who arrived and died breaks it, though all are there */
         bool dead;
@@ -189,7 +196,8 @@ int pf_barrier_pass(struct pf_barrier *b, struct pf_arena *a, uint32_t record)
     while (rc == -EINTR);
     if (rc < 0)
         return rc;
-    pf__put(&b->cpu, pf__cpu() + 1);
+    pf__put(&b->cpus[1], pf__peek(&b->cpus[0]));
+    pf__put(&b->cpus[0], 0);
     PF_POINT("barrier.pass");
     bool passed = atomic_compare_exchange_strong(&b->word, &full, NEXT(full));
     PF_POINT("barrier.passed");
@@ -229,9 +237,9 @@ int pf_barrier_wait(struct pf_barrier *b, struct pf_arena *a, uint32_t record, i
             end(r);
             return rc;
         }
-        if (!spun) { /* who passes it on this very CPU does so only when it is let */
+        if (!spun) { /* who arrives on this very CPU does so only when it is let */
             spun = true;
-            if (pf__peek(&b->cpu) != pf__cpu() + 1)
+            if (pf__peek(&b->cpus[1]) & ~cpu_bit())
                 pf__spin(&b->spin, SPIN_MOST, &b->word, ~FULL, word & ~FULL, false, deadline);
             continue;
         }

@@ -107,7 +107,9 @@ static void wakes(void)
     }
     CHECK_EQ(pf_sem_release(sem, 1, 1), 0);
     CHECK_EQ(pf_sem_release(sem, 1, 2), 0);
+#ifndef PF_OS_POSIX
     CHECK_EQ(atomic_load(&sem->word), 2); /* nobody sleeps, and nobody is woken any more */
+#endif
     arena_shut();
 }
 

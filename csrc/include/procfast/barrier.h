@@ -26,7 +26,7 @@ struct pf_barrier {
     uint32_t parties;
     _Atomic uint32_t reset;  /* guarded by m: the phase that is being reset, plus 1 */
     _Atomic uint32_t spin;   /* a guess how long spinning pays, ns */
-    _Atomic int32_t cpu;     /* where it was passed last, plus 1 */
+    _Atomic uint32_t cpus[2]; /* on which they arrived in this phase and in the last: a bit each, modulo 32 */
 };
 
 /* Before anybody else has it. */
