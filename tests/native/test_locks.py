@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 import pickle
 import resource
@@ -13,7 +14,6 @@ import time
 
 import lock_workers
 import pytest
-import workers
 from victims import WITHIN, Victim
 
 from procfast.exceptions import OwnerDied, RingCorrupted
@@ -352,35 +352,35 @@ def test_condition_wait_holds_the_lock_when_it_raises(native, kind):
 def test_interrupted_wait_passes_its_notification_on(native):
     """An exception of a signal handler, and a notification that has come already."""
     condition, seen = native.Condition(native.Lock()), []
+    main = threading.main_thread().ident
 
     def other():
         with condition:
             seen.append(condition.wait(WITHIN))
 
+    def notify():
+        while condition._waiters() < 1:
+            time.sleep(0.001)
+        t.start()
+        while condition._waiters() < 2:
+            time.sleep(0.001)
+        with condition:
+            condition.notify()  # the main thread came first
+            time.sleep(0.05)  # it wakes, and cannot have the lock
+            signal.pthread_kill(main, signal.SIGUSR1)
+            time.sleep(0.2)
+
     def handler(*args):
         raise ZeroDivisionError
 
     old = signal.signal(signal.SIGUSR1, handler)
+    t, n = (threading.Thread(target=f, daemon=True) for f in (other, notify))
     try:
-        t = threading.Thread(target=other)
-
-        def notify():
-            while condition._waiters() < 1:
-                time.sleep(0.001)
-            t.start()
-            while condition._waiters() < 2:
-                time.sleep(0.001)
-            with condition:
-                condition.notify()  # the main thread came first
-                os.kill(os.getpid(), signal.SIGUSR1)
-                time.sleep(0.2)  # it wakes, and cannot have the lock
-
-        n = threading.Thread(target=notify)
+        condition.acquire()
         n.start()
         with pytest.raises(ZeroDivisionError):
-            condition.acquire()
             condition.wait(WITHIN)
-        n.join()
+        n.join(WITHIN)
         t.join(WITHIN)
         assert seen == [True]
     finally:
@@ -460,7 +460,8 @@ def test_many_processes_wait_on_one_condition(native):
     def body(report):
         with condition:
             report(1)
-            os._exit(0 if condition.wait(30) else 1)
+            got = condition.wait(30)
+        os._exit(0 if got else 1)
 
     children = [Victim(body) for _ in range(count)]
     for child in children:
@@ -487,22 +488,21 @@ def descriptors() -> int:
 
 def test_100_000_live_locks(native):
     """A handful of descriptors; each its own; the memory is used again."""
+    gc.collect()
     native.Lock()
     fds, live = descriptors(), stats()["live"]
     locks = [native.Lock() for _ in range(100_000)]
     assert stats()["live"] == live + 100_000
-    for lock in locks[::1000]:
-        lock.acquire()
+    assert all(lock.acquire(False) for lock in locks[::1000])
     assert sum(lock.locked() for lock in locks) == 100
     assert descriptors() - fds <= 4
     reserved = stats()["reserved"]
     for _ in range(3):
-        del locks, lock
+        del locks
         assert stats()["live"] == live
         locks = [native.Lock() for _ in range(100_000)]
         assert not any(lock.locked() for lock in locks)
     assert stats()["reserved"] <= reserved
-    del locks, lock
 
 
 @pytest.mark.limit(120)
@@ -769,7 +769,6 @@ def test_allocations_while_a_message_is_made(method):
     ctx = procfast.get_context(method, backend="native")
     out = ctx.SimpleQueue()
     lock, last = ctx.Lock(), ctx.Lock()
-    p = ctx.Process(target=workers.nothing, args=(lock, Allocates(ctx), last))
     p = ctx.Process(target=lock_workers.try_some, args=(lock, Allocates(ctx), last, out))
     p.start()
     assert out.get() == [True, True]
