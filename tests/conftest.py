@@ -262,7 +262,9 @@ def _servants():
             ctx = procfast.get_context("fork", backend=name)
             for factory in (ctx.Queue, ctx.SimpleQueue, ctx.JoinableQueue):
                 factory().close()
-            for _ in range(2):  # the memory of locks, and what goes with it, is for the life of the process
+            for _ in range(
+                2
+            ):  # the memory of locks, and all that goes with it, is never given back
                 with ctx.Lock():
                     pass
                 p = ctx.Process()

@@ -7,6 +7,7 @@ _FEEDER = "its feeder thread pickles later, so the error goes to stderr and the 
 _RESET = "its socket is reset, and what was sent before is lost"
 _TEARS = "an exception in mid-call tears the message"
 _TORN = "several on one end tear its messages"
+_DEAD = "it waits for the dead for ever"
 _UNLINKED = "its name is gone with the parent's reference, before the child opens it"
 _STATUS = "where the exit status was taken by another, it holds the child for alive for ever"
 _BUFFER = "an array with a lock is no buffer"
@@ -39,7 +40,12 @@ DEVIATIONS: dict[tuple[str, str], str] = {
     ("stdlib", "test_many_threads_on_one_end[stdlib-sent]"): _TORN,
     ("stdlib", "test_many_threads_on_one_end[stdlib-received]"): _TORN,
     ("stdlib", "test_unloadable_in_get_many"): "a loop of get(): the batch begun is lost with it",
-    ("stdlib", "test_handler_frees_what_it_interrupted[stdlib-event]"): "set() waits for that sleeper",
+    ("stdlib", "test_handler_frees_what_it_interrupted[stdlib-event]"): "set() waits for it",
+    ("stdlib", "test_rlock_of_the_dead"): _DEAD,
+    ("stdlib", "test_robust_lock_of_the_dead"): "no lock of its is robust",
+    ("stdlib", "test_condition_of_the_dead"): _DEAD,
+    ("stdlib", "test_barrier_of_the_dead"): _DEAD,
+    ("stdlib", "test_value_of_the_dead"): _DEAD,
     ("stdlib-spawn", "test_collected_while_a_child_uses_it"): _UNLINKED,
     ("stdlib-forkserver", "test_collected_while_a_child_uses_it"): _UNLINKED,
     ("stdlib", "test_reduce_puts_into_the_same_queue[stdlib-SimpleQueue]"): "its lock is held",

@@ -202,3 +202,23 @@ class Counter:
 def add_often(counter, times: int) -> None:
     for _ in range(times):
         counter.add()
+
+
+def try_some(lock, _, last, out) -> None:
+    try_all([lock, last], out)
+
+
+def leave_to_a_grandchild(cell, go, out) -> None:
+    """Makes a lock, gives it to a child of its own, and waits to be killed."""
+    ctx = workers.context(cell)
+    lock = ctx.Lock()
+    ctx.Process(target=use_after, args=(lock, go, out)).start()
+    workers.sleep_forever()
+
+
+def use_after(lock, go, out) -> None:
+    out.put("ready")
+    go.wait()
+    got = [lock.acquire(False), lock.acquire(False)]
+    lock.release()
+    out.put([*got, lock.acquire(False)])

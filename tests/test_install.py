@@ -187,8 +187,8 @@ print(type(multiprocessing.Queue()).__module__)
 
 def test_stdlib_keeps_the_originals(python):
     code = """
-import procfast, procfast.stdlib, multiprocessing, multiprocessing.synchronize
+import procfast, procfast.stdlib, multiprocessing, multiprocessing.connection
 procfast.install()
-print(procfast.stdlib.get_context("fork").backend, type(procfast.stdlib.Lock()).__module__)
+print(procfast.stdlib.get_context("fork").backend, type(procfast.stdlib.Pipe()[0]).__module__)
 """
-    assert python("-c", code).stdout.split() == ["stdlib", "multiprocessing.synchronize"]
+    assert python("-c", code).stdout.split() == ["stdlib", "multiprocessing.connection"]

@@ -1,7 +1,6 @@
 """docs/semantics.md: each row names a test that exists; the rows that no other file shows."""
 
 import ast
-import contextlib
 import os
 import queue
 import re
@@ -12,6 +11,8 @@ import time
 import pytest
 import workers
 from conftest import ROOT, TESTS
+
+from procfast.exceptions import OwnerDied
 
 DOCUMENT = ROOT / "docs" / "semantics.md"
 SHORT = 0.3  # seconds that a wait gets to show that it goes on
@@ -48,17 +49,6 @@ def kill(ctx):
     return run
 
 
-def never_ends(ctx, target, *args) -> bool:
-    """As far as can be seen in two seconds."""
-    p = ctx.Process(target=target, args=args)
-    p.start()
-    p.join(2)
-    alive = p.is_alive()
-    p.kill()
-    p.join()
-    return alive
-
-
 def hold(lock, ready):
     lock.acquire()
     ready.put("ready")
@@ -87,14 +77,10 @@ def sleep_on(condition, ready):
         condition.wait()
 
 
-def notify(condition):
+def wait_once(condition, woken):
     with condition:
-        condition.notify()
-
-
-def wait_a_little(barrier):
-    with contextlib.suppress(threading.BrokenBarrierError):
-        barrier.wait(SHORT)
+        woken.put("waits")
+        woken.put(condition.wait(20))
 
 
 def test_get_without_producers(ctx, kill):
@@ -123,21 +109,46 @@ def test_join_without_the_worker(ctx, kill):
     q.join_thread()
 
 
-@pytest.mark.parametrize("name", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
+@pytest.mark.parametrize("name", ["Lock", "Semaphore", "BoundedSemaphore"])
 def test_lock_of_the_dead(ctx, kill, name):
     lock = getattr(ctx, name)()
     kill(hold, lock)
     assert not lock.acquire(timeout=SHORT)
     assert not lock.acquire(False)
-    if name != "RLock":  # anybody may release it
-        lock.release()
-        assert lock.acquire(timeout=5)
+    lock.release()  # anybody may
+    assert lock.acquire(timeout=5)
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_rlock_of_the_dead(ctx, kill, block):
+    lock = ctx.RLock()
+    kill(hold, lock)
+    with pytest.raises(OwnerDied, match="died while it held this RLock"):
+        lock.acquire(block)
+    with lock:
+        pass
+
+
+def test_robust_lock_of_the_dead(ctx, kill):
+    lock = ctx.Lock(robust=True)
+    kill(hold, lock)
+    with pytest.raises(OwnerDied, match="died while it held this Lock"), lock:
+        raise AssertionError("not to be reached")
+    with lock:
+        pass
 
 
 def test_condition_of_the_dead(ctx, kill):
-    condition = ctx.Condition()
+    """Its waiters that died are as if they never were."""
+    condition, woken = ctx.Condition(), ctx.SimpleQueue()
     kill(sleep_on, condition)
-    assert never_ends(ctx, notify, condition)
+    p = ctx.Process(target=wait_once, args=(condition, woken))
+    p.start()
+    assert woken.get() == "waits"
+    with condition:  # only when it has begun to
+        condition.notify()
+    assert woken.get() is True
+    p.join()
 
 
 def test_event_of_the_dead(ctx, kill):
@@ -151,7 +162,12 @@ def test_event_of_the_dead(ctx, kill):
 def test_barrier_of_the_dead(ctx, kill):
     barrier = ctx.Barrier(3)
     kill(arrive, barrier)
-    assert never_ends(ctx, wait_a_little, barrier)
+    began = time.monotonic()
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.wait(20)
+    assert time.monotonic() - began < 1 + SHORT + 2
+    barrier.reset()
+    assert not barrier.broken
 
 
 def test_pipe_of_the_dead(ctx):
@@ -174,8 +190,10 @@ def test_pipe_of_the_dead(ctx):
 def test_value_of_the_dead(ctx, kill):
     value = ctx.Value("i", 5)
     kill(hold, value.get_lock())
-    assert not value.get_lock().acquire(timeout=SHORT)
-    assert value.get_obj().value == 5
+    with pytest.raises(OwnerDied):
+        value.get_lock().acquire()
+    with value.get_lock():
+        assert value.value == 5
 
 
 def test_pool_worker_dies(ctx):

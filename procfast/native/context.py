@@ -87,7 +87,6 @@ class Context(BackendContext):
 
         return SimpleQueue(ctx=self.get_context())
 
-
     def Lock(self, *, robust: bool = False) -> Lock:
         """A lock; with robust=True acquire() raises OwnerDied where its holder was killed, and the lock is free then.
 
@@ -174,7 +173,7 @@ class DefaultContext(Context, _DefaultContext):
 
     @property
     def _here(self) -> BaseContext:
-        return self.get_context()  # type: ignore[no-any-return]
+        return self.get_context()
 
 
 default_context = DefaultContext()

@@ -60,10 +60,10 @@ class _Shared:
                 'with a process in a spawn context. This is not supported."), use the same context to create it and '
                 "the Process"
             )
-        return self._parts()  # type: ignore[attr-defined, no-any-return]
+        return self._parts()
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._attach(*state)  # type: ignore[attr-defined]
+        self._attach(*state)
 
 
 class _Owned:
@@ -72,14 +72,14 @@ class _Owned:
     @property
     def owner(self) -> Owner | None:
         """Who holds it, be that process alive or dead; None where it is free."""
-        found = self._owner()  # type: ignore[attr-defined]
+        found = self._owner()
         return None if found is None else Owner(*found)
 
     def acquire_recover(self, block: bool = True, timeout: float | None = None) -> bool | Owner:
         """As acquire(), for those who can repair what the lock guards. False: it was not to be had in time.
         True: the caller holds it. An `Owner`: the caller holds it, and that is who died while holding it.
         """
-        got = self._recover(block, timeout)  # type: ignore[attr-defined]
+        got = self._recover(block, timeout)
         return got if isinstance(got, bool) else Owner(*got)
 
 

@@ -566,7 +566,9 @@ def test_killed_in_the_action(native):
     """The one that runs it dies: the others, who wait for its end, are told."""
     for _ in range(max(KILLS // 100, 3)):
         reached, acted = os.pipe()
-        barrier = native.Barrier(2, action=lambda acted=acted: (os.write(acted, b"x"), time.sleep(60)))
+        barrier = native.Barrier(
+            2, action=lambda acted=acted: (os.write(acted, b"x"), time.sleep(60))
+        )
         out: list = []
         t = wait_in_thread(barrier, out)
         until(lambda barrier=barrier: barrier.n_waiting == 1)
