@@ -1219,6 +1219,25 @@ def test_dropped_after_start(ctx):
     q.close()
 
 
+def test_sent_to_another_start_method(backend):
+    made = backend.context("fork").Value("i", 21), backend.context("fork").Array("i", [1, 2])
+    run(backend.context("spawn"), workers.double_all, *made)
+    assert (made[0].value, made[1][:]) == (42, [2, 4])
+
+
+def test_lock_of_another_value(ctx):
+    """It may outlive that value."""
+    v = ctx.Value("i")
+    w = ctx.Value("q", lock=v.get_lock())
+    count(ctx, ["lock"] * 3, 500, v, w)
+    assert v.value == w.value == 1500
+    del v
+    gc.collect()
+    noise = [ctx.Value("i", -1) for _ in range(200)]
+    count(ctx, ["lock", "add"], 500, w)
+    assert w.value == 2500 and noise[0].value == -1
+
+
 def test_inherited(python, script, cell):
     """By a global of the main module, where fork is the method."""
     if cell.method != "fork":
