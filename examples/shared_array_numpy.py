@@ -7,6 +7,7 @@ asked for its object of ctypes first, which works on both: `numpy.asarray(array.
 """
 
 import sys
+from itertools import pairwise
 
 import procfast
 
@@ -38,7 +39,7 @@ def main():
     bounds = [ROWS * i // WORKERS for i in range(WORKERS + 1)]
     processes = [
         procfast.Process(target=smooth, args=(source, target, rows, total))
-        for rows in zip(bounds, bounds[1:], strict=False)
+        for rows in pairwise(bounds)
     ]
     for process in processes:
         process.start()

@@ -1,7 +1,8 @@
 """Counting together: what loses updates, what does not, and what is quickest.
 
-`value.value += 1` reads and writes, each under the lock, but another process may come in between. Either take the lock
-around both, or let `add` do it at once; the two may be mixed. `add` answers the new value, so it also hands out numbers.
+`value.value += 1` reads and writes, each under the lock, but another process may come in between. Either take the
+lock around both, or let `add` do it at once; the two may be mixed. `add` answers the new value, so it also hands
+out numbers.
 
     python examples/shared_counter.py [fork|spawn|forkserver]
 """

@@ -1,6 +1,6 @@
 """A structure, an array of structures, and a lock for several values at once.
 
-    python examples/shared_structure.py [fork|spawn|forkserver]
+python examples/shared_structure.py [fork|spawn|forkserver]
 """
 
 import ctypes
@@ -40,7 +40,9 @@ def main():
     moved = procfast.Value("q", lock=accounts.get_lock())
 
     processes = [procfast.Process(target=work, args=(progress, 500))]
-    processes += [procfast.Process(target=move_money, args=(accounts, moved, 200)) for _ in range(2)]
+    processes += [
+        procfast.Process(target=move_money, args=(accounts, moved, 200)) for _ in range(2)
+    ]
     for process in processes:
         process.start()
     while processes[0].is_alive():

@@ -342,7 +342,7 @@ class Context(Protocol):
         """
 
     def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
-        """An `Array` in shared memory: of so many items, zeroed, or with the items of a sequence. lock: as for Value."""
+        """An `Array` in shared memory: so many items, zeroed, or those of a sequence. lock: as for Value."""
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
         """An object of ctypes in zeroed shared memory, without a lock.

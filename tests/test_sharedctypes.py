@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 import weakref
+from functools import partial
 
 import numpy
 import pytest
@@ -28,12 +29,14 @@ TYPES = sharedctypes.typecode_to_type
 SLACK = 5.0  # seconds a loaded machine may add to what should be immediate
 LOCKS = ("Lock", "RLock", "Semaphore", "BoundedSemaphore")
 
+WHOLE = [0, 1, -1, 127, 128, 300, 2**31, -(2**31) - 1, 2**32 + 5, 2**63, 2**64 - 1, 2**70, True]
+REAL = [0, 1.5, -0.0, 1e-300, 1e300, math.inf, -math.inf, math.nan, 0.1, 2**60, True]
 SAMPLES = {
     "c": [b"x", b"\0", bytearray(b"y"), 97, 255, 0, True],
     "u": ["x", "ü", "\U0001f600", "\0"],
-    **{code: [0, 1, -1, 127, 128, 300, 2**31, -(2**31) - 1, 2**32 + 5, 2**63, 2**64 - 1, 2**70, True] for code in INTEGERS},
-    **{code: [0, 1.5, -0.0, 1e-300, 1e300, math.inf, -math.inf, math.nan, 0.1, 2**60, True] for code in FLOATS},
-}  # fmt: skip
+    **{code: WHOLE for code in INTEGERS},
+    **{code: REAL for code in FLOATS},
+}
 WRONG = {
     "c": [b"", b"xy", "x", -1, 256, 2**70, 1.5, None, bytearray(b"xy"), []],
     "u": ["", "xy", b"x", 1, None],
@@ -90,9 +93,9 @@ def test_wrong_values(local, lock, code):
     for wrong in WRONG[code]:
         want = outcome(simple, TYPES[code], wrong)
         assert isinstance(want, tuple), "a sample that ctypes takes"
-        assert outcome(lambda: setattr(v, "value", wrong)) == want
-        assert outcome(lambda: local.Value(code, wrong, lock=lock)) == want
-        assert outcome(lambda: local.RawValue(code, wrong)) == want
+        assert outcome(setattr, v, "value", wrong) == want
+        assert outcome(partial(local.Value, lock=lock), code, wrong) == want
+        assert outcome(local.RawValue, code, wrong) == want
         assert v.value == before
     with pytest.raises(TypeError, match="at most 1 argument"):
         local.Value(code, *SAMPLES[code][:2])
@@ -146,7 +149,7 @@ def test_wrong_typecodes(local, wrong):
 
 
 @pytest.mark.parametrize(
-    "type_, value",
+    ("type_", "value"),
     [
         (ctypes.c_bool, 5),
         (ctypes.c_bool, []),
@@ -475,7 +478,7 @@ def test_array_of_each_typecode(local, lock, code):
     for wrong in WRONG[code]:
         want = outcome(oracle.__setitem__, 0, wrong)
         assert outcome(a.__setitem__, 0, wrong) == want
-        assert outcome(lambda: local.Array(code, [wrong], lock=lock)) == want
+        assert outcome(partial(local.Array, lock=lock), code, [wrong]) == want
     assert all(same(x, y) for x, y in zip(a, oracle, strict=True))
 
 
@@ -637,7 +640,15 @@ def test_sizes(local, make):
 
 
 def test_initialisers(local, lock):
-    for values in (range(5), [1, 2, 3], (7,), b"ab", numpy.arange(4), bytearray(b"xyz"), {1: 2, 3: 4}):
+    for values in (
+        range(5),
+        [1, 2, 3],
+        (7,),
+        b"ab",
+        numpy.arange(4),
+        bytearray(b"xyz"),
+        {1: 2, 3: 4},
+    ):
         assert local.Array("i", values, lock=lock)[:] == [int(x) for x in values]
     assert local.Array("d", [1, 2.5], lock=lock)[:] == [1.0, 2.5]
     assert local.Array("c", b"hello", lock=lock)[:] == b"hello"
@@ -668,7 +679,14 @@ def test_strings(local, lock):
         s.value = value
         assert (s.value, s.raw) == (oracle.value, oracle.raw)
         assert type(s.value) is type(s.raw) is bytes
-    for raw in (b"ab\0cd\0", b"", b"xy", bytearray(b"12"), memoryview(b"345"), numpy.arange(3, dtype="B")):
+    for raw in (
+        b"ab\0cd\0",
+        b"",
+        b"xy",
+        bytearray(b"12"),
+        memoryview(b"345"),
+        numpy.arange(3, dtype="B"),
+    ):
         oracle.raw = raw
         s.raw = raw
         assert (s.value, s.raw) == (oracle.value, oracle.raw)
@@ -936,7 +954,7 @@ def test_add(local, code):
     """Answers the new value, wrapped round as assignment does."""
     oracle, v = TYPES[code](), local.Value(code)
     for n in (1, 5, -3, 127, 2**31, 2**63, -(2**70), True, 0, Index(), numpy.int8(3)):
-        oracle.value = (oracle.value + int(n if not isinstance(n, Index) else 7))
+        oracle.value = oracle.value + int(n if not isinstance(n, Index) else 7)
         got = v.add(n)
         assert same(got, oracle.value)
         assert v.value == got
@@ -1030,7 +1048,9 @@ def test_lock_free(local, kind):
         oracle = local.Value(kind)
         for sample in samples:
             assert same(v.exchange(sample), oracle.exchange(sample))
-            assert v.compare_exchange(sample, samples[0]) is oracle.compare_exchange(sample, samples[0])
+            assert v.compare_exchange(sample, samples[0]) is oracle.compare_exchange(
+                sample, samples[0]
+            )
             assert same(v.value, oracle.value)
             if kind in [*NUMBERS]:
                 assert same(v.add(sample), oracle.add(sample))
@@ -1190,9 +1210,21 @@ def test_passed_on_to_a_grandchild(ctx):
 def test_a_child_knows_them_as_it_should(ctx):
     """Classes, locks and atomic operations on the other side."""
     q = ctx.SimpleQueue()
-    shared = ctx.Value("i", 3), ctx.Array("i", 3), ctx.Array("c", 3), ctx.Value(Point), ctx.Value(OwnInt)
+    shared = (
+        ctx.Value("i", 3),
+        ctx.Array("i", 3),
+        ctx.Array("c", 3),
+        ctx.Value(Point),
+        ctx.Value(OwnInt),
+    )
     run(ctx, workers.describe_shared, q, *shared)
-    assert q.get() == ["Synchronized", "SynchronizedArray", "SynchronizedString", "SynchronizedBase", "Synchronized"]
+    assert q.get() == [
+        "Synchronized",
+        "SynchronizedArray",
+        "SynchronizedString",
+        "SynchronizedBase",
+        "Synchronized",
+    ]
     assert q.get() == [True] * len(shared)
     assert q.get() == 4
     assert shared[0].value == 4
@@ -1205,12 +1237,16 @@ def test_dropped_after_start(ctx):
     q, go = ctx.SimpleQueue(), ctx.Event()
     children = []
     for i in range(5):
-        p = ctx.Process(target=workers.report_later, args=(go, q, ctx.Value("i", i), ctx.Array("i", [i] * 10)))
+        p = ctx.Process(
+            target=workers.report_later, args=(go, q, ctx.Value("i", i), ctx.Array("i", [i] * 10))
+        )
         p.start()
         children.append(p)
     del p
     gc.collect()
-    noise = [ctx.Value("i", -1) for _ in range(2000)] + [ctx.Array("i", [-1] * 10) for _ in range(500)]
+    noise = [ctx.Value("i", -1) for _ in range(2000)] + [
+        ctx.Array("i", [-1] * 10) for _ in range(500)
+    ]
     go.set()
     assert sorted(q.get() for _ in range(5)) == [[i, [i] * 10] for i in range(5)]
     for p in children:
@@ -1265,7 +1301,9 @@ def test_made_in_a_child(ctx):
     """A child's own values are not its parent's, nor its sister's."""
     q = ctx.SimpleQueue()
     v = ctx.Value("i", 5)
-    children = [ctx.Process(target=workers.make_values, args=(workers.cell_of(ctx), q, i)) for i in range(3)]
+    children = [
+        ctx.Process(target=workers.make_values, args=(workers.cell_of(ctx), q, i)) for i in range(3)
+    ]
     for p in children:
         p.start()
     mine = [ctx.Value("i", -1) for _ in range(200)]
@@ -1302,7 +1340,9 @@ PROCESSES, TIMES = 4, 3000
 
 
 def count(ctx, hows, times, *args) -> None:
-    children = [ctx.Process(target=workers.count_up, args=(how, args[0], times, *args[1:])) for how in hows]
+    children = [
+        ctx.Process(target=workers.count_up, args=(how, args[0], times, *args[1:])) for how in hows
+    ]
     for p in children:
         p.start()
     for p in children:

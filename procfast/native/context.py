@@ -36,6 +36,7 @@ def _values() -> Any:
 
     return sharedctypes
 
+
 class Context(BackendContext):
     """The factories of what is native."""
 

@@ -8,7 +8,6 @@ object of ctypes itself.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from multiprocessing import reduction, sharedctypes
 from multiprocessing.context import assert_spawning
 from typing import Any
@@ -153,9 +152,7 @@ class SynchronizedArray(_native.SharedArray, SynchronizedBase, sharedctypes.Sync
         return _place(_TYPES[code] * length, memory)
 
 
-class SynchronizedString(
-    _native.SharedString, SynchronizedArray, sharedctypes.SynchronizedString
-):
+class SynchronizedString(_native.SharedString, SynchronizedArray, sharedctypes.SynchronizedString):
     """An array of c_char with a lock."""
 
 
@@ -178,7 +175,9 @@ def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) 
     return obj if lock is False else _with_lock(obj, lock, ctx)
 
 
-def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, ctx: Any = None) -> Any:
+def Array(
+    typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, ctx: Any = None
+) -> Any:
     """An array of ctypes in zeroed shared memory, of so many items or with the items of a sequence, and a lock.
 
     lock: as Value.
@@ -214,9 +213,7 @@ def _with_lock(obj: Any, lock: Any, ctx: Any) -> Any:
     return synchronized(obj, lock, ctx)
 
 
-def _rebuild_synchronized(
-    type_: Any, length: int | None, memory: _native.Memory, lock: Any
-) -> Any:
+def _rebuild_synchronized(type_: Any, length: int | None, memory: _native.Memory, lock: Any) -> Any:
     if length is not None:
         type_ = type_ * length
     made = _blank(type_)
@@ -249,5 +246,7 @@ def _blank(type_: Any) -> Any:
             cls = _classes[type_]
         except KeyError:
             fields = {field[0]: sharedctypes.make_property(field[0]) for field in type_._fields_}
-            cls = _classes[type_] = type(f"Synchronized{type_.__name__}", (SynchronizedBase,), fields)
+            cls = _classes[type_] = type(
+                f"Synchronized{type_.__name__}", (SynchronizedBase,), fields
+            )
     return cls.__new__(cls)

@@ -28,7 +28,9 @@ class Synchronized(sharedctypes.Synchronized):
         elif code in "fdg":
             n = ctypes.c_double(n).value
         else:
-            raise TypeError(f"a {type(self._obj).__name__} is no number: nothing can be added to it")
+            raise TypeError(
+                f"a {type(self._obj).__name__} is no number: nothing can be added to it"
+            )
         self.acquire()
         try:
             self._obj.value += n

@@ -121,7 +121,12 @@ def test_killed_with_the_lock_in_its_hands(native, rng):
         spin(rng.random() * 0.0003)
         victim.kill()
         os.close(victim.reports)
-        accesses = [lambda: v.value, lambda: v.add(0), lambda: v.acquire() and v.release(), lambda: v.exchange(0)]
+        accesses = [
+            lambda: v.value,
+            lambda: v.add(0),
+            lambda: v.acquire() and v.release(),
+            lambda: v.exchange(0),
+        ]
         try:
             accesses[kill % 4]()
         except OwnerDied as error:
@@ -172,7 +177,12 @@ def test_dead_holder_is_found_by_each_access(native):
     class Point(ctypes.Structure):
         _fields_ = [("x", ctypes.c_int), ("y", ctypes.c_double)]
 
-    value, array, text, point = native.Value("i"), native.Array("i", 3), native.Array("c", 3), native.Value(Point)
+    value, array, text, point = (
+        native.Value("i"),
+        native.Array("i", 3),
+        native.Array("c", 3),
+        native.Value(Point),
+    )
     own = native.Value("i", lock=native.RLock())
     steps = [
         (value, lambda: value.value),
@@ -245,7 +255,12 @@ def test_stopped_holder_is_not_robbed(native):
     victim.signal(signal.SIGSTOP)
     assert not v.acquire(timeout=1.3)
     assert v.get_lock().owner.pid == victim.pid
-    thread = threading.Thread(target=lambda: pytest.raises(OwnerDied, lambda: v.value))
+
+    def told():
+        with pytest.raises(OwnerDied):
+            _ = v.value
+
+    thread = threading.Thread(target=told)
     thread.start()
     thread.join(0.2)
     assert thread.is_alive()

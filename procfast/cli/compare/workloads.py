@@ -838,7 +838,9 @@ def _value_cases() -> list[Case]:
         case("slice.get", f"{items}, read", "a[100:200]", array, unchanged, 2),
         case("slice.set", f"{items}, set", "a[100:200] = items", array, copied, 2),
         case("make", "Value: create and drop", "Value('i')", nothing, fresh, 50),
-        case("make.array", "Array: create and drop, 10 items", "Array('i', 10)", nothing, fresh, 50),
+        case(
+            "make.array", "Array: create and drop, 10 items", "Array('i', 10)", nothing, fresh, 50
+        ),
     ]
 
 
