@@ -34,8 +34,8 @@ REAL = [0, 1.5, -0.0, 1e-300, 1e300, math.inf, -math.inf, math.nan, 0.1, 2**60, 
 SAMPLES = {
     "c": [b"x", b"\0", bytearray(b"y"), 97, 255, 0, True],
     "u": ["x", "ü", "\U0001f600", "\0"],
-    **{code: WHOLE for code in INTEGERS},
-    **{code: REAL for code in FLOATS},
+    **dict.fromkeys(INTEGERS, WHOLE),
+    **dict.fromkeys(FLOATS, REAL),
 }
 WRONG = {
     "c": [b"", b"xy", "x", -1, 256, 2**70, 1.5, None, bytearray(b"xy"), []],
