@@ -170,6 +170,18 @@ cdef int store(char kind, datum *d, object value) except -1:
     return 0
 
 
+cdef inline int quick_store(char kind, datum *d, object value) except -1:
+    """The same, with what is usual in front."""
+    cdef long n
+    if kind == b"i" and short_int(value, &n):
+        d.i = <int>n
+        return 0
+    if (kind == b"q" or (kind == b"l" and sizeof(long) == 8)) and short_int(value, &n):
+        d.q = n
+        return 0
+    return store(kind, d, value)
+
+
 cdef inline unsigned long long integer(object value) except? -1:
     cdef long n
     if short_int(value, &n):
@@ -465,6 +477,7 @@ cdef class SharedObject:
             self.lock.release()
         return 0
 
+    @cython.always_allow_keywords(False)
     def get_lock(self):
         """The lock: an RLock, unless it was made with another one."""
         return self.lock if self.lock is not None else self.first_lock()
@@ -568,7 +581,7 @@ cdef class SharedValue(SharedObject):
         if self.kind == OTHER:
             self.write(value)
             return
-        store(self.kind, &d, value)
+        quick_store(self.kind, &d, value)
         how = enter(self)
         put(self, how, &d)
         leave(self, how)
@@ -825,7 +838,7 @@ cdef class SharedArray(SharedObject):
                 leave(self, how)
         if PyIndex_Check(index):
             start = self.at(index)
-            store(self.kind, &d, value)
+            quick_store(self.kind, &d, value)
             how = enter(self)
             pf_datum_store(self.data + start * self.size, &d, self.size)
             leave(self, how)
