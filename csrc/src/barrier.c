@@ -164,6 +164,7 @@ int pf_barrier_arrive(struct pf_barrier *b, struct pf_arena *a, int64_t deadline
     *record = (uint32_t)rc;
     struct pf__record *r = pf__record(a, *record);
     uint32_t index = pf__peek(&b->count);
+    pf__put(&r->until, index);
     pf__record_show(r, pf__object_id(a, &b->id), PHASE(word));
     PF_POINT("barrier.arrived");
     pf__put(&b->count, index + 1);
@@ -265,11 +266,16 @@ void pf_barrier_leave(struct pf_barrier *b, struct pf_arena *a, uint32_t record)
     do
         rc = lock(b, a, PF_FOREVER);
     while (rc == -EINTR);
-    if (rc == 0 && PHASE(pf__load(&b->word)) == pf__peek(&r->ticket) && PF__STATE(pf__peek(&r->word)) == PF__WAITING &&
-        pf__peek(&b->count) > 0)
-        pf__put(&b->count, pf__peek(&b->count) - 1);
+    uint32_t word = pf__load(&b->word);
+    if (rc == 0 && PHASE(word) == pf__peek(&r->ticket) && PF__STATE(pf__peek(&r->word)) == PF__WAITING) {
+        if ((word & FULL) && pf__peek(&r->until) + 1 == b->parties) /* all wait for it */
+            break_it(b, word);
+        else if (pf__peek(&b->count) > 0)
+            pf__put(&b->count, pf__peek(&b->count) - 1);
+    }
     PF_POINT("barrier.uncounted");
     end(r);
+    PF_POINT("barrier.left");
     if (rc == 0)
         pf_mutex_unlock(&b->m);
 }
