@@ -22,7 +22,7 @@ struct pf_barrier {
     _Atomic uint64_t id;     /* as a condition's */
     struct pf_mutex m;       /* guards arrivals, passing and reset */
     _Atomic uint32_t word;   /* futex: phase, full (an action is under way), broken */
-    _Atomic uint32_t count;  /* arrived in this phase */
+    _Atomic uint64_t count;  /* phase << 32 | arrived in it */
     uint32_t parties;
     _Atomic uint32_t reset;  /* guarded by m: the phase that is being reset, plus 1 */
     _Atomic uint32_t spin;   /* a guess how long spinning pays, ns */
