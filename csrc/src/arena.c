@@ -461,6 +461,7 @@ int pf_arena_attach(struct pf_arena **out, int fd)
     a->h = addr;
     a->size = size;
     a->fd = fd;
+    fcntl(fd, F_SETFD, FD_CLOEXEC); /* it came through an exec, perhaps */
     pf_peer_init(&a->peer, a->h->slots, a->nrecords ? PF_SLOTS_MOST : 0, fd, a->h->pid_namespace);
     PF_POINT("arena.attached");
     *out = a;

@@ -31,6 +31,17 @@ static uint32_t cpu_bit(void)
     return cpu < 0 ? 0 : UINT32_C(1) << cpu % 32;
 }
 
+static uint32_t count_of(struct pf_barrier *b, uint32_t phase)
+{
+    uint64_t count = pf__peek(&b->count);
+    return count >> 32 == phase ? (uint32_t)count : 0;
+}
+
+static void set_count(struct pf_barrier *b, uint32_t phase, uint32_t n)
+{
+    pf__put(&b->count, (uint64_t)phase << 32 | n);
+}
+
 static void wake_all(struct pf_barrier *b)
 {
     pf_futex_wake(&b->word, INT_MAX);
@@ -80,7 +91,6 @@ static void finish_reset(struct pf_barrier *b, struct pf_arena *a)
     if (word & BROKEN)
         pf__store(&b->word, NEXT(word));
     PF_POINT("barrier.reset.new");
-    pf__put(&b->count, 0);
     pf__put(&b->reset, 0);
     wake_all(b);
 }
@@ -97,7 +107,7 @@ static int lock(struct pf_barrier *b, struct pf_arena *a, int64_t deadline)
         finish_reset(b, a);
     bool dead;
     uint32_t word = pf__load(&b->word);
-    pf__put(&b->count, arrived(b, a, PHASE(word), &dead));
+    set_count(b, PHASE(word), arrived(b, a, PHASE(word), &dead));
     PF_POINT("barrier.counted");
     if (dead && !(word & BROKEN))
         break_it(b, word);
@@ -163,10 +173,11 @@ int pf_barrier_arrive(struct pf_barrier *b, struct pf_arena *a, int64_t deadline
     }
     *record = (uint32_t)rc;
     struct pf__record *r = pf__record(a, *record);
-    uint32_t index = pf__peek(&b->count);
+    uint32_t index = count_of(b, PHASE(word));
+    pf__put(&r->until, index);
     pf__record_show(r, pf__object_id(a, &b->id), PHASE(word));
     PF_POINT("barrier.arrived");
-    pf__put(&b->count, index + 1);
+    set_count(b, PHASE(word), index + 1);
     pf__put(&b->cpus[0], pf__peek(&b->cpus[0]) | cpu_bit());
     rc = (int)index;
     if (index + 1 == b->parties) { /* who arrived and died breaks it, though all are there */
@@ -202,7 +213,6 @@ int pf_barrier_pass(struct pf_barrier *b, struct pf_arena *a, uint32_t record)
     bool passed = atomic_compare_exchange_strong(&b->word, &full, NEXT(full));
     PF_POINT("barrier.passed");
     if (passed) {
-        pf__put(&b->count, 0);
         wake_all(b);
         PF_POINT("barrier.woken");
     }
@@ -265,11 +275,16 @@ void pf_barrier_leave(struct pf_barrier *b, struct pf_arena *a, uint32_t record)
     do
         rc = lock(b, a, PF_FOREVER);
     while (rc == -EINTR);
-    if (rc == 0 && PHASE(pf__load(&b->word)) == pf__peek(&r->ticket) && PF__STATE(pf__peek(&r->word)) == PF__WAITING &&
-        pf__peek(&b->count) > 0)
-        pf__put(&b->count, pf__peek(&b->count) - 1);
+    uint32_t word = pf__load(&b->word);
+    if (rc == 0 && PHASE(word) == pf__peek(&r->ticket) && PF__STATE(pf__peek(&r->word)) == PF__WAITING) {
+        if ((word & FULL) && pf__peek(&r->until) + 1 == b->parties) /* all wait for it */
+            break_it(b, word);
+        else if (count_of(b, PHASE(word)) > 0)
+            set_count(b, PHASE(word), count_of(b, PHASE(word)) - 1);
+    }
     PF_POINT("barrier.uncounted");
     end(r);
+    PF_POINT("barrier.left");
     if (rc == 0)
         pf_mutex_unlock(&b->m);
 }
@@ -287,8 +302,9 @@ int pf_barrier_reset(struct pf_barrier *b, struct pf_arena *a)
     int rc = lock(b, a, PF_FOREVER);
     if (rc < 0)
         return rc;
-    if ((pf__load(&b->word) & (BROKEN | FULL)) || pf__peek(&b->count)) {
-        pf__store(&b->reset, PHASE(pf__load(&b->word)) + 1);
+    uint32_t word = pf__load(&b->word);
+    if ((word & (BROKEN | FULL)) || count_of(b, PHASE(word))) {
+        pf__store(&b->reset, PHASE(word) + 1);
         PF_POINT("barrier.reset");
         atomic_fetch_or(&b->word, BROKEN);
         PF_POINT("barrier.reset.broken");
@@ -306,5 +322,6 @@ bool pf_barrier_broken(const struct pf_barrier *b)
 uint32_t pf_barrier_waiting(const struct pf_barrier *b)
 {
     struct pf_barrier *barrier = (struct pf_barrier *)b;
-    return pf__load(&barrier->word) & (BROKEN | FULL) ? 0 : pf__peek(&barrier->count);
+    uint32_t word = pf__load(&barrier->word);
+    return word & (BROKEN | FULL) ? 0 : count_of(barrier, PHASE(word));
 }

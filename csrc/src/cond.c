@@ -52,9 +52,7 @@ static int lock(struct pf_cond *c, struct pf_arena *a, int64_t deadline)
     if (rc < 0)
         return rc;
     rc = pf_mutex_lock(&c->m, &a->peer, deadline);
-    if (rc == -PF_EOWNERDEAD)
-        atomic_store(&c->waiting, 1); /* it may have died before it set that again */
-    else if (rc < 0)
+    if (rc < 0 && rc != -PF_EOWNERDEAD)
         return rc;
     if (pf__load(&c->to))
         settle(c, a);
@@ -135,7 +133,8 @@ int pf_cond_enter(struct pf_cond *c, struct pf_arena *a, uint32_t *record)
     *record = (uint32_t)i;
     pf__record_show(pf__record(a, *record), pf__object_id(a, &c->id), atomic_fetch_add(&c->ticket, 1));
     PF_POINT("cond.entered");
-    atomic_store(&c->waiting, 1);
+    if (atomic_fetch_add(&c->waiting, 1) == UINT32_MAX)
+        atomic_fetch_add(&c->waiting, 1);
     PF_POINT("cond.announced");
     return 0;
 }
@@ -225,14 +224,14 @@ static int notify_all(struct pf_arena *a, uint64_t id, uint64_t until)
 
 int pf_cond_notify(struct pf_cond *c, struct pf_arena *a, int n)
 {
-    if (!atomic_load(&c->waiting) && !pf__load(&c->m.word))
+    uint32_t waiting = atomic_load(&c->waiting);
+    if (!waiting)
         return 0;
     int rc = lock(c, a, PF_FOREVER), given = 0;
     if (rc < 0)
         return rc;
     uint64_t id = pf__load(&c->id), until = atomic_load(&c->ticket), word;
     PF_POINT("cond.locked");
-    atomic_store(&c->waiting, 0); /* who comes now sets it again */
     pass_on(c, a, id);
     struct pf__record *r;
     uint32_t i;
@@ -247,13 +246,13 @@ int pf_cond_notify(struct pf_cond *c, struct pf_arena *a, int n)
         wake(r);
         PF_POINT("cond.woken");
     }
-    for (i = 0; i < pf__records(a); i++) { /* GRANTED too: it may have to be passed on */
+    bool any = false; /* GRANTED too: it may have to be passed on */
+    for (i = 0; i < pf__records(a) && !any; i++) {
         r = pf__record(a, i);
-        if (PF__STATE(pf__load(&r->word)) != PF__FREE && pf__peek(&r->object) == id) {
-            atomic_store(&c->waiting, 1);
-            break;
-        }
+        any = PF__STATE(pf__load(&r->word)) != PF__FREE && pf__peek(&r->object) == id;
     }
+    if (!any) /* who came since has counted on */
+        atomic_compare_exchange_strong(&c->waiting, &waiting, 0);
     PF_POINT("cond.notified");
     pf_mutex_unlock(&c->m);
     return given;

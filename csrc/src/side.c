@@ -144,7 +144,7 @@ int pf__lock_side(struct pf_ring *r, struct side *s, int64_t deadline)
     int rc = pf_mutex_lock(&s->lock, r->peer, deadline > grace ? deadline : grace);
     if (rc != -PF_EOWNERDEAD)
         return rc;
-    PF_POINT("lock.dead");
+    PF_POINT("side.dead");
     if (s == &r->h->prod)
         pf__recover_blocks(r);
     return 0;

@@ -18,12 +18,9 @@
  *   crash_matrix [-v] [-f] [-j workers] [text]
  *
  * -f: more visits of each point; text: only cells whose name has it, e.g. "put.gap/put.jump#1/stop". */
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stdarg.h>
-#include <sys/syscall.h>
 
-#include "check.h"
+#include "crash.h"
 #include "procfast/link.h"
 #include "procfast/mutex.h"
 
@@ -33,10 +30,8 @@
 #define TRIES 3                   /* a visit may depend on timing */
 #define A_LOOK (PF_SECOND * 9 / 10) /* sleepers look again after a second, or a half; where nobody dies none needs to */
 #define KEPT (UINT64_C(32) << 20)   /* free blocks that a ring keeps */
-#define POINTS 96
 #define ITEMS 4096
 #define BATCH 64
-#define MAX_WORKERS 8
 
 enum role { SETUP, VICTIM, SURVIVOR, SURVIVOR2, THIRD, RELIEVER, PROBER, FRESH, HOLDER, CORPSE, ROLES };
 static const char *const role_name[] = {"setup",    "victim", "survivor", "survivor2", "third",
@@ -100,28 +95,11 @@ static struct pf_link chain; /* the link that it is a ring of */
 static bool streaming;       /* this process puts a message of several parts */
 enum { WRITING = 1, READING = 2 };
 
-static const char *point_name[POINTS];
-static int npoints, published[4], put_turn, get_turn, turn_ended;
+static int published[4], put_turn, get_turn, turn_ended;
 
-extern const char *const __start_pf_points[], *const __stop_pf_points[];
-
-static int point_index(const char *name)
+static void note_points(void)
 {
-    for (int i = 0; i < npoints; i++) {
-        if (point_name[i] == name || strcmp(point_name[i], name) == 0)
-            return i;
-    }
-    return -1;
-}
-
-static void collect_points(void)
-{
-    for (const char *const *p = __start_pf_points; p < __stop_pf_points; p++) {
-        if (point_index(*p) < 0) {
-            CHECK(npoints < POINTS);
-            point_name[npoints++] = *p;
-        }
-    }
+    collect_points();
     const char *names[] = {"commit.published", "commit.published.plain", "commit.published.quietly", "commit.woken"};
     for (int i = 0; i < 4; i++)
         published[i] = point_index(names[i]);
@@ -959,20 +937,6 @@ static _Noreturn void hang(const char *what)
          (unsigned long long)s.got, s.producer, s.consumer);
 }
 
-static bool asleep(pid_t pid)
-{
-    char path[40], text[256];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return false;
-    size_t n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = 0;
-    char *state = strrchr(text, ')');
-    return state && state[2] == 'S';
-}
-
 /* A death closes the account: what a killed producer committed is in the ring, what a killed consumer
  * committed is gone with it. */
 static void bury(struct part *p)
@@ -1138,23 +1102,6 @@ static void open_ring(void)
     pf_ring_close(creator);
 }
 
-/* A kernel, or a container, without FUTEX_WAKE_OP. */
-static void deny_wake_op(void)
-{
-    const unsigned low = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0;
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_futex, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]) + low),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 5, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog prog = {sizeof code / sizeof *code, code};
-    MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0,
-         "seccomp: %s", strerror(errno));
-}
-
 /* Does the stopped victim own the producers' lock, the consumers'? Its thread id tells; where owners are slots,
  * it is who owns the lock all the while, and not the dead. */
 static void victim_owns(bool *prod, bool *cons)
@@ -1294,7 +1241,7 @@ static void run_cell(int peers)
     role = SETUP;
     me = &ctl->part[SETUP];
     if (scenario->flags & PLAIN)
-        deny_wake_op();
+        MUST(deny_wake_op(), "seccomp: %s", strerror(errno));
     if (scenario->flags & LINK)
         open_link();
     else
@@ -1512,7 +1459,7 @@ int main(int argc, char **argv)
             only = argv[i];
     }
     CHECK(workers >= 1 && workers <= MAX_WORKERS);
-    collect_points();
+    note_points();
     struct {
         pid_t pid;
         struct cell cell;

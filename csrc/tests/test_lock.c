@@ -345,7 +345,8 @@ static void fair_enough(void)
     }
     for (int i = 0; i < 4; i++) {
         if (getenv("VERBOSE"))
-            printf("    %5.1f %%, longest wait %.1f ms\n", 100.0 * (double)count[i] / (double)all, (double)longest[i] / 1e6);
+            printf("    %5.1f %%, longest wait %.1f ms\n", 100.0 * (double)count[i] / (double)all,
+                   (double)longest[i] / 1e6);
         CHECK(count[i] * 20 >= all);
         CHECK(longest[i] < PF_SECOND);
     }
@@ -409,8 +410,12 @@ static void told_once(void)
         struct pf_owner dead = {0};
         int rc, try;
         if (i % 3 == 0) { /* without blocking */
-            for (try = 0; (rc = pf_lock_acquire(lock, arena, PF_TRY, PF_LOCK_ROBUST, &dead)) == -EAGAIN && try < 500; try++)
+            for (try = 0; try < 500; try++) {
+                rc = pf_lock_acquire(lock, arena, PF_TRY, PF_LOCK_ROBUST, &dead);
+                if (rc != -EAGAIN)
+                    break;
                 check_sleep(MS);
+            }
         } else {
             AGAIN(rc, i % 3 == 1 ? pf_lock_acquire(lock, arena, PF_FOREVER, PF_LOCK_ROBUST, &dead)
                                  : pf_rlock_acquire(lock, arena, PF_FOREVER, 0, &dead));

@@ -216,6 +216,33 @@ static void killed_sleepers(void)
     arena_shut();
 }
 
+/* One of two sleepers was woken, and the mark is gone: whoever takes the permit knows that others may sleep. */
+static void mark_is_kept(void)
+{
+    setup(0);
+    pid_t pid[2];
+    for (int i = 0; i < 2; i++) {
+        pid[i] = check_fork();
+        if (pid[i] == 0) {
+            CHECK_EQ(take(PF_FOREVER), 0);
+            atomic_fetch_add(&flag[0], 1);
+            _exit(0);
+        }
+        check_asleep(pid[i]);
+    }
+    check_sleep(5 * MS);
+    atomic_store(&sem->word, 1);
+    pf_futex_wake((_Atomic uint32_t *)&sem->word, 1);
+    check_until(&flag[0], 1);
+    int64_t start = pf_now();
+    CHECK_EQ(pf_sem_give(sem, PF_SEM_MAX), 0);
+    check_until(&flag[0], 2);
+    CHECK(pf_now() - start < 300 * MS);
+    for (int i = 0; i < 2; i++)
+        check_reap(pid[i]);
+    arena_shut();
+}
+
 static const struct check_case cases[] = {CASE(counts),      CASE(blocking),        CASE(wakes), CASE(two_at_a_time),
-                                          CASE(fair_enough), CASE(killed_sleepers)};
+                                          CASE(fair_enough), CASE(killed_sleepers), CASE(mark_is_kept)};
 CHECK_MAIN(cases)

@@ -5,7 +5,7 @@
  *
  *     int i = pf_barrier_arrive(b, a, deadline, &record);     again after -EINTR
  *     if (i == parties - 1)     the last one: all wait for it
- *         { the action; pf_barrier_pass(b, a, record); or pf_barrier_abort(b) and pf_barrier_leave, if it failed }
+ *         { the action; pf_barrier_pass(b, a, record); or pf_barrier_leave, if it failed: that breaks it }
  *     else if (i >= 0)
  *         pf_barrier_wait(b, a, record, deadline), again after -EINTR; pf_barrier_leave to give up waiting
  *
@@ -22,7 +22,7 @@ struct pf_barrier {
     _Atomic uint64_t id;     /* as a condition's */
     struct pf_mutex m;       /* guards arrivals, passing and reset */
     _Atomic uint32_t word;   /* futex: phase, full (an action is under way), broken */
-    _Atomic uint32_t count;  /* arrived in this phase */
+    _Atomic uint64_t count;  /* phase << 32 | arrived in it */
     uint32_t parties;
     _Atomic uint32_t reset;  /* guarded by m: the phase that is being reset, plus 1 */
     _Atomic uint32_t spin;   /* a guess how long spinning pays, ns */
@@ -43,7 +43,8 @@ PF_API int pf_barrier_pass(struct pf_barrier *b, struct pf_arena *a, uint32_t re
  * -EINTR after a signal handler and after each fruitless look: call again. */
 PF_API int pf_barrier_wait(struct pf_barrier *b, struct pf_arena *a, uint32_t record, int64_t deadline);
 
-/* Ends an arrival without waiting on (an exception in a signal handler): it does not count any more. */
+/* Ends an arrival without waiting on (an exception in a signal handler): it does not count any more. By the last one:
+ * breaks it. */
 PF_API void pf_barrier_leave(struct pf_barrier *b, struct pf_arena *a, uint32_t record);
 
 /* Breaks it, until reset: all who wait and all who come get -PF_EBROKEN. */

@@ -26,7 +26,7 @@
 struct pf_cond {
     _Atomic uint64_t id;       /* names it among all that ever were in the arena; 0: nobody waited yet */
     struct pf_mutex m;         /* serialises those who give notifications */
-    _Atomic uint32_t waiting;  /* 0: nobody waits */
+    _Atomic uint32_t waiting;  /* counts those who come; 0: nobody waits */
     _Atomic uint64_t ticket;   /* the order of the waiters */
     _Atomic uint64_t from, to; /* guarded by m: a notification on its way from one record to another */
     _Atomic uint32_t spin;     /* a guess how long spinning pays, ns */

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import multiprocessing.connection
 import multiprocessing.queues
+import multiprocessing.synchronize
 import os
 from typing import Any
 
@@ -33,10 +34,12 @@ def run(key: str, backend: str, quick: bool) -> workloads.Sample:
     sample = case.run(ctx, workloads.Plan(quick, place))
     put: Any = type(ctx.Queue()).put
     send: Any = type(ctx.Pipe()[0]).send
+    enter: Any = type(ctx.Lock()).__enter__
     own = backend != "stdlib"
     for name, found, original in (
         ("queue", put, multiprocessing.queues.Queue.put),
         ("pipe", send, multiprocessing.connection.Connection.send),
+        ("lock", enter, multiprocessing.synchronize.SemLock.__enter__),
     ):
         workloads.expect((found is not original) == own, f"this is not the {name} of {backend}")
     return sample

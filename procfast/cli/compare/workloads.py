@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import mmap
 import os
 import re
 import selectors
@@ -419,6 +420,191 @@ def ping_pong(
     )
 
 
+# --- locks ---------------------------------------------------------------------------------------
+
+
+def _with(lock: Any, count: int) -> None:
+    for _ in repeat(None, count // 4):
+        with lock:
+            pass
+        with lock:
+            pass
+        with lock:
+            pass
+        with lock:
+            pass
+
+
+def _acquire_release(lock: Any, count: int) -> None:
+    for _ in repeat(None, count // 4):
+        lock.acquire()
+        lock.release()
+        lock.acquire()
+        lock.release()
+        lock.acquire()
+        lock.release()
+        lock.acquire()
+        lock.release()
+
+
+def _is_set(event: Any, count: int) -> None:
+    for _ in repeat(None, count // 8):
+        event.is_set()
+        event.is_set()
+        event.is_set()
+        event.is_set()
+        event.is_set()
+        event.is_set()
+        event.is_set()
+        event.is_set()
+
+
+def each_call(ctx: ForkContext, plan: Plan, kind: str, calls: Callable[[Any, int], None]) -> Sample:
+    """Seconds for a call (or a `with`) that nobody else disturbs: the median of batches of 2000."""
+    obj, batch, clock = getattr(ctx, kind)(), 2000, time.perf_counter
+    calls(obj, batch)
+    times: list[float] = []
+    stop = clock() + plan.seconds
+    while clock() < stop:
+        begin = clock()
+        calls(obj, batch)
+        times.append((clock() - begin) / batch)
+    if hasattr(obj, "release"):
+        expect(obj.acquire(False), "it is still held")
+    return Sample(statistics.median(times), batch * len(times), sum(times) * batch)
+
+
+def _contend(lock: Any, counter: Any, gate: Any, seconds: float) -> tuple[float, float, int]:
+    gate.wait()
+    clock, mine = time.monotonic, 0
+    begin = clock()
+    end = begin + seconds
+    while clock() < end:
+        for _ in range(100):
+            with lock:
+                counter[0] += 1
+        mine += 100
+    return begin, clock(), mine
+
+
+def contended(ctx: ForkContext, plan: Plan, kind: str, processes: int) -> Sample:
+    """How often a second processes in loops get a lock, all together; each counts on one counter."""
+    with mmap.mmap(-1, 4096) as memory, memoryview(memory).cast("q") as counter:
+        lock, gate, crew = getattr(ctx, kind)(), ctx.Barrier(processes), Crew(ctx)
+        for _ in range(processes):
+            crew.start(_contend, lock, counter, gate, plan.seconds)
+        answers = crew.results()
+        count = sum(a[2] for a in answers)
+        expect(counter[0] == count, "updates were lost")
+    seconds = max(a[1] for a in answers) - min(a[0] for a in answers)
+    return Sample(count / seconds, count, seconds)
+
+
+def make_lock(ctx: ForkContext, plan: Plan, kind: str) -> Sample:
+    """Seconds to create one and forget it, median of batches of 100; each batch's last is used."""
+    make, clock = getattr(ctx, kind), time.perf_counter
+    times: list[float] = []
+    stop = clock() + plan.seconds
+    made: Any = make()
+    while clock() < stop:
+        begin = clock()
+        for _ in repeat(None, 100):
+            made = make()
+        times.append((clock() - begin) / 100)
+        expect(made.acquire(False) and not made.acquire(False), "a new lock is not free")
+    return Sample(statistics.median(times), 100 * len(times), sum(times) * 100)
+
+
+def _answer_events(there: Any, back: Any, stop: Any, cpus: Iterable[int]) -> int:
+    pin(cpus)
+    count = 0
+    while True:
+        there.wait()
+        there.clear()
+        if stop.acquire(False):
+            return count
+        count += 1
+        back.set()
+
+
+def event_ping_pong(ctx: ForkContext, plan: Plan) -> Sample:
+    """Seconds for a set() to wake another process and its set() to wake this one, median."""
+    there, back, stop, crew = ctx.Event(), ctx.Event(), ctx.Semaphore(0), Crew(ctx)
+    crew.start(_answer_events, there, back, stop, [plan.cpus[-1]])
+    pin([plan.cpus[0]])
+
+    def trip() -> None:
+        there.set()
+        back.wait()
+        back.clear()
+
+    trips = _trips(trip, plan)
+    stop.release()
+    there.set()
+    expect(crew.results() == [len(trips) + 100], "other rounds came back")
+    return _sample_of(trips)
+
+
+def _trips(trip: Callable[[], object], plan: Plan) -> list[int]:
+    clock = time.perf_counter_ns
+    for _ in range(100):
+        trip()
+    trips: list[int] = []
+    stop = clock() + int(plan.seconds * 1e9)
+    while (begin := clock()) < stop:
+        trip()
+        trips.append(clock() - begin)
+    return trips
+
+
+def _sample_of(trips: list[int]) -> Sample:
+    return Sample(statistics.median(trips) / 1e9, len(trips), sum(trips) / 1e9)
+
+
+def _meet(barrier: Any, last: Any, cpus: Iterable[int]) -> int:
+    pin(cpus)
+    count = 0
+    while count != last[0]:
+        barrier.wait()
+        count += 1
+    return count
+
+
+def barrier_rounds(ctx: ForkContext, plan: Plan) -> Sample:
+    """Seconds for a round of two processes at a barrier, median."""
+    with mmap.mmap(-1, 4096) as memory, memoryview(memory).cast("q") as last:
+        barrier, crew = ctx.Barrier(2), Crew(ctx)
+        last[0] = -1
+        crew.start(_meet, barrier, last, [plan.cpus[-1]])
+        pin([plan.cpus[0]])
+        trips = _trips(barrier.wait, plan)
+        last[0] = len(trips) + 101  # the other is on its way to that round, or waits for it
+        barrier.wait()
+        expect(crew.results() == [len(trips) + 101], "other rounds")
+    return _sample_of(trips)
+
+
+def _blocked_in_lock(lock: Any, ready: Any) -> float:
+    expect(not lock.acquire(False), "it is free")
+    ready.send(None)
+    begin = time.process_time()
+    lock.acquire()
+    return time.process_time() - begin
+
+
+def blocked_in_lock(ctx: ForkContext, plan: Plan) -> Sample:
+    """Seconds of CPU that a process uses while it waits for a lock."""
+    seconds = 2.0 if plan.quick else 10.0
+    lock, crew = ctx.Lock(), Crew(ctx)
+    receive, send = ctx.Pipe(duplex=False)
+    lock.acquire()
+    crew.start(_blocked_in_lock, lock, send)
+    receive.recv()
+    time.sleep(seconds)
+    lock.release()
+    return Sample(crew.results()[0], 1, seconds)
+
+
 # --- waiting, memory, descriptors, processes -----------------------------------------------------
 
 
@@ -787,6 +973,43 @@ def _standing_cases() -> list[Case]:
     ]
 
 
+def _lock_cases() -> list[Case]:
+    def single(key: str, title: str, kind: str, calls: Any, goal: float) -> Case:
+        return Case(key, title, "s", partial(each_call, kind=kind, calls=calls), goal)
+
+    events, rounds = event_ping_pong, barrier_rounds
+    trip, meet = "Event: set, and set back", "Barrier: a round of two"
+    return [
+        single("lock.with", "Lock: `with`, nobody else", "Lock", _with, 2.2),
+        single("lock.with.rlock", "RLock: `with`, nobody else", "RLock", _with, 2.2),
+        single("lock.with.semaphore", "Semaphore: `with`, nobody else", "Semaphore", _with, 2.2),
+        single("lock.acquire", "Lock: acquire and release", "Lock", _acquire_release, 1),
+        *(
+            Case(
+                f"lock.contended.{n}",
+                f"Lock: {n} processes in loops",
+                "items/s",
+                partial(contended, kind="Lock", processes=n),
+                1.2,
+            )
+            for n in (2, 4)
+        ),
+        Case("lock.make", "Lock: create", "s", partial(make_lock, kind="Lock"), 50),
+        Case(
+            "lock.blocked",
+            "CPU used by a process blocked in acquire()",
+            "cpu s",
+            blocked_in_lock,
+            0.010,
+        ),
+        single("event.is_set", "Event: is_set", "Event", _is_set, 20),
+        Case("event.pingpong.apart", f"{trip}, two CPUs", "s", events, 15, "apart"),
+        Case("event.pingpong.one", f"{trip}, one CPU", "s", events, 1, "one"),
+        Case("barrier.apart", f"{meet}, two CPUs", "s", rounds, 15, "apart"),
+        Case("barrier.one", f"{meet}, one CPU", "s", rounds, 1, "one"),
+    ]
+
+
 def _value_cases() -> list[Case]:
     def value(ctx: ForkContext) -> dict[str, Any]:
         return {"v": ctx.Value("q", 300)}
@@ -849,6 +1072,7 @@ CASES: list[Case] = [
     *_pipe_cases(),
     *_trip_cases(),
     *_standing_cases(),
+    *_lock_cases(),
     *_value_cases(),
     Case("process.fork", "Process: start and join, fork", "s", start_and_join, 1),
     Case("import", "import, and the first Queue()", "s", import_time),

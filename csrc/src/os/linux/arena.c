@@ -38,6 +38,8 @@ static bool same_file(struct pf_peer *p, int fd)
 int pf__epoch_begin(struct pf_peer *p, uint32_t epoch, void **hold)
 {
     char path[40];
+    if (sizeof(off_t) < 8)
+        return -ENOSYS;
     snprintf(path, sizeof path, "/proc/self/fd/%d", p->fd);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
