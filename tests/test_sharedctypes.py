@@ -1422,6 +1422,24 @@ def test_slices_are_not_torn(ctx):
     assert torn == 0
 
 
+@pytest.mark.parametrize("through", ["value", "object"])
+def test_nothing_in_between(ctx, through):
+    """Who reads, lock or no lock in his hands, never sees what a holder of the lock goes on to change."""
+    v, stop = ctx.Value("q"), ctx.Value("b")
+    p = ctx.Process(target=workers.write_pairs, args=(v, stop, through))
+    p.start()
+    end, last = time.monotonic() + 1, 0
+    while time.monotonic() < end:
+        for n in (v.value, v.add(0), v.value):
+            assert n % 2 == 0
+            assert n >= last
+            last = n
+    stop.value = 1
+    p.join()
+    assert p.exitcode == 0
+    assert last > 0
+
+
 # -- deaths and forks -----------------------------------------------------------------------------
 
 

@@ -618,3 +618,11 @@ def touch_and_wait(value, array, ready) -> None:
     array[:] = [x + 1 for x in array]
     ready.put("ready")
     sleep_forever()
+
+
+def write_pairs(value, stop, through: str) -> None:
+    where = value.get_obj() if through == "object" else value
+    while not stop.value:
+        with value.get_lock():
+            where.value += 1
+            where.value += 1
