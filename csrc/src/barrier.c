@@ -85,7 +85,7 @@ static void finish_reset(struct pf_barrier *b, struct pf_arena *a)
         struct pf__record *r = pf__record(a, i);
         uint64_t w = pf__load(&r->word);
         if (PF__STATE(w) == PF__WAITING && pf__peek(&r->object) == id && pf__peek(&r->ticket) == PHASE(word))
-            pf__record_move(r, w, PF__GRANTED);
+            pf__record_move(r, w, pf__record_dead(a, w) ? PF__FREE : PF__GRANTED);
         PF_POINT("barrier.reset.told");
     }
     if (word & BROKEN)
@@ -175,7 +175,7 @@ int pf_barrier_arrive(struct pf_barrier *b, struct pf_arena *a, int64_t deadline
     struct pf__record *r = pf__record(a, *record);
     uint32_t index = count_of(b, PHASE(word));
     pf__put(&r->until, index);
-    pf__record_show(r, pf__object_id(a, &b->id), PHASE(word));
+    pf__record_show(r, pf__object_id(a, &b->id, PF__BARRIER), PHASE(word));
     PF_POINT("barrier.arrived");
     set_count(b, PHASE(word), index + 1);
     pf__put(&b->cpus[0], pf__peek(&b->cpus[0]) | cpu_bit());

@@ -131,7 +131,7 @@ int pf_cond_enter(struct pf_cond *c, struct pf_arena *a, uint32_t *record)
     if (i < 0)
         return i;
     *record = (uint32_t)i;
-    pf__record_show(pf__record(a, *record), pf__object_id(a, &c->id), atomic_fetch_add(&c->ticket, 1));
+    pf__record_show(pf__record(a, *record), pf__object_id(a, &c->id, 0), atomic_fetch_add(&c->ticket, 1));
     PF_POINT("cond.entered");
     if (atomic_fetch_add(&c->waiting, 1) == UINT32_MAX)
         atomic_fetch_add(&c->waiting, 1);

@@ -3,12 +3,12 @@
 #include "point.h"
 #include "procfast/shm.h"
 
-uint64_t pf__object_id(struct pf_arena *a, _Atomic uint64_t *id)
+uint64_t pf__object_id(struct pf_arena *a, _Atomic uint64_t *id, uint64_t kind)
 {
     uint64_t seen = pf__load(id);
     if (seen)
         return seen;
-    uint64_t mine = atomic_fetch_add(&a->h->serial, 1) + 1;
+    uint64_t mine = (atomic_fetch_add(&a->h->serial, 1) + 1) | kind;
     return atomic_compare_exchange_strong(id, &seen, mine) ? mine : seen;
 }
 
@@ -26,14 +26,17 @@ static bool claim(struct pf_arena *a, uint32_t i, uint32_t tenancy)
     return true;
 }
 
-/* Frees the records of the dead; with `all` notifications too that they did not take, and nobody asked for since. */
+/* Frees the records of the dead; with `all` also what others have to learn from them, and nobody asked for since:
+ * notifications that they did not take, arrivals at a barrier. */
 static uint32_t sweep(struct pf_arena *a, uint32_t used, bool all)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < used; i++) {
         struct pf__record *r = pf__record(a, i);
         uint64_t seen = pf__load(&r->word);
-        if (PF__STATE(seen) == PF__FREE || (PF__STATE(seen) == PF__GRANTED && !all) || !pf__record_dead(a, seen))
+        bool told = PF__STATE(seen) == PF__GRANTED ||
+                    (PF__STATE(seen) == PF__WAITING && (pf__peek(&r->object) & PF__BARRIER));
+        if (PF__STATE(seen) == PF__FREE || (told && !all) || !pf__record_dead(a, seen))
             continue;
         PF_POINT("record.sweep");
         n += pf__record_move(r, seen, PF__FREE);

@@ -12,8 +12,11 @@ enum { PF__FREE, PF__BUSY, PF__WAITING, PF__GRANTED };
 #define PF__GENERATION(word) ((uint32_t)(word) >> 2)
 #define PF__WITH(word, state) (((word) & ~UINT64_C(3)) | (state))
 
-/* The id of an object, given to it now if it had none. */
-uint64_t pf__object_id(struct pf_arena *a, _Atomic uint64_t *id);
+/* In the ids of barriers: the records of their dead are what breaks them, and not swept. */
+#define PF__BARRIER (UINT64_C(1) << 63)
+
+/* The id of an object, given to it now if it had none; kind is PF__BARRIER or 0. */
+uint64_t pf__object_id(struct pf_arena *a, _Atomic uint64_t *id, uint64_t kind);
 
 /* A BUSY record of this process's, or -errno. */
 int pf__record_claim(struct pf_arena *a);

@@ -1012,7 +1012,7 @@ def _lock_cases() -> list[Case]:
 
 def _value_cases() -> list[Case]:
     def value(ctx: ForkContext) -> dict[str, Any]:
-        return {"v": ctx.Value("q", 300)}
+        return {"v": ctx.Value("q", 5)}
 
     def array(ctx: ForkContext) -> dict[str, Any]:
         return {"a": ctx.Array("q", range(1000)), "items": list(range(1000, 1100))}
@@ -1021,10 +1021,10 @@ def _value_cases() -> list[Case]:
         return {"Value": ctx.Value, "Array": ctx.Array}
 
     def counted(names: dict[str, Any], count: int) -> bool:
-        return bool(names["v"].value == 300 + count)
+        return bool(names["v"].value == 5 + count)
 
     def as_it_was(names: dict[str, Any], count: int) -> bool:
-        return bool(names["v"].value == 300)
+        return bool(names["v"].value == 5)
 
     def unchanged(names: dict[str, Any], count: int) -> bool:
         return bool(names["a"][:] == list(range(1000)))
