@@ -41,7 +41,7 @@ def produce(buffer, numbers):
 
 
 def consume(buffer, results):
-    results.put([number for number in iter(buffer.get, -1)])
+    results.put(list(iter(buffer.get, -1)))
 
 
 def main():
@@ -61,7 +61,7 @@ def main():
     taken = [results.get() for _ in consumers]
     for process in consumers:
         process.join()
-    assert sorted(sum(taken, [])) == list(range(1000))
+    assert sorted(number for numbers in taken for number in numbers) == list(range(1000))
     print("taken by each:", *map(len, taken))
     print(procfast.backend, "ok")
 

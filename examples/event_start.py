@@ -9,7 +9,8 @@ import time
 import procfast
 
 
-def work(start, stop, results):
+def work(ready, start, stop, results):
+    ready.release()
     start.wait()
     began, rounds = time.monotonic(), 0
     while not stop.is_set():  # costs next to nothing
@@ -20,10 +21,12 @@ def work(start, stop, results):
 
 def main():
     ctx = procfast.get_context(sys.argv[1] if len(sys.argv) > 1 else None)
-    start, stop, results = ctx.Event(), ctx.Event(), ctx.SimpleQueue()
-    workers = [ctx.Process(target=work, args=(start, stop, results)) for _ in range(4)]
+    ready, start, stop, results = ctx.Semaphore(0), ctx.Event(), ctx.Event(), ctx.SimpleQueue()
+    workers = [ctx.Process(target=work, args=(ready, start, stop, results)) for _ in range(4)]
     for worker in workers:
         worker.start()
+    for _ in workers:
+        ready.acquire()  # one of them is there
     assert not stop.wait(0.1)  # False: it was not set within so many seconds
     start.set()
     time.sleep(0.2)

@@ -4,6 +4,7 @@ python examples/lock_counter.py [START METHOD]
 """
 
 import sys
+import time
 
 import procfast
 
@@ -38,7 +39,8 @@ def main():
     assert lock.locked()
     assert not lock.acquire(timeout=0.1)  # not to be had within so many seconds
     if "lock_owner" in ctx.features:
-        print("held by process", lock.owner.pid, "for others to wait since", lock.owner.since)
+        waited = time.monotonic() - lock.owner.since  # since somebody first had to wait for it
+        print(f"held by process {lock.owner.pid}, for {waited:.1f} s at least")
         assert lock.owner.pid == holder.pid
     go.set()
     with lock:

@@ -11,11 +11,16 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 __all__ = [
     "Array",
+    "Barrier",
+    "Condition",
     "Connection",
     "Context",
+    "Event",
     "JoinableQueue",
+    "Lock",
     "Process",
     "Queue",
+    "Semaphore",
     "SimpleQueue",
     "Value",
 ]
@@ -195,6 +200,110 @@ class JoinableQueue(Queue[T], Protocol[T]):
 
 
 @runtime_checkable
+class Lock(Protocol):
+    """A lock: what Lock, RLock and the semaphores have in common.
+
+    A context whose features name "lock_owner" gives locks that also have `owner` and `acquire_recover()`.
+    """
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take it, waiting at most `timeout` seconds (None: for ever) where block is true. False: not in time."""
+
+    def release(self) -> None:
+        """Give it back. ValueError where it is free; AssertionError by another than an RLock's owner."""
+
+    def locked(self) -> bool:
+        """Whether acquire() would have to wait; of an RLock: whether anybody holds it."""
+
+    def __enter__(self) -> bool:
+        """acquire()"""
+
+    def __exit__(self, *exc: Any) -> None:
+        """release()"""
+
+
+@runtime_checkable
+class Semaphore(Lock, Protocol):
+    """A counter: acquire() takes one, release() gives one."""
+
+    def get_value(self) -> int:
+        """How many could be acquired at this moment."""
+
+
+@runtime_checkable
+class Condition(Protocol):
+    """A condition variable; its lock is taken by acquire() or `with`."""
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take its lock."""
+
+    def release(self) -> None:
+        """Give its lock back."""
+
+    def __enter__(self) -> bool:
+        """acquire()"""
+
+    def __exit__(self, *exc: Any) -> None:
+        """release()"""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Release the lock, wait for a notification, take the lock again. False: none came in so many seconds."""
+
+    def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
+        """Wait until the predicate is true: its last answer, which is false after so many seconds."""
+
+    def notify(self, n: int = 1) -> None:
+        """Wake at most n of those that wait. AssertionError without the lock, as in wait()."""
+
+    def notify_all(self) -> None:
+        """Wake all that wait."""
+
+
+@runtime_checkable
+class Event(Protocol):
+    """A flag that can be waited for."""
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+
+    def set(self) -> None:
+        """Set it, and wake all that wait."""
+
+    def clear(self) -> None:
+        """Clear it."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set. False: it was not in so many seconds."""
+
+
+@runtime_checkable
+class Barrier(Protocol):
+    """A place where so many wait for each other."""
+
+    @property
+    def parties(self) -> int:
+        """How many."""
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait there now."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is broken."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until all have come: a number from 0 to parties - 1. threading.BrokenBarrierError where it is broken, or
+        not all came in so many seconds."""
+
+    def reset(self) -> None:
+        """As new. Those that wait get BrokenBarrierError."""
+
+    def abort(self) -> None:
+        """Break it, until reset()."""
+
+
+@runtime_checkable
 class Value(Protocol[T]):
     """A value in shared memory with a lock. Reading and writing take the lock, each by itself."""
 
@@ -255,6 +364,11 @@ class Array(Protocol):
 _Queue = Queue
 _JoinableQueue = JoinableQueue
 _SimpleQueue = SimpleQueue
+_Lock = Lock
+_Semaphore = Semaphore
+_Condition = Condition
+_Event = Event
+_Barrier = Barrier
 
 
 @runtime_checkable
@@ -308,22 +422,26 @@ class Context(Protocol):
         recv() raises EOFError and send() BrokenPipeError when every copy of the other end is closed or its holder dead.
         """
 
-    def Lock(self) -> Any:
-        """A lock; anybody may release it."""
+    def Lock(self, *, robust: bool = False) -> _Lock:
+        """A lock; anybody may release it.
 
-    def RLock(self) -> Any:
-        """A lock that its owner may take again."""
+        robust=True: where its holder was killed, one acquire() raises `procfast.exceptions.OwnerDied`, and the lock is
+        free then. NotImplementedError where the features do not name "robust_locks".
+        """
 
-    def Condition(self, lock: Any = None) -> Any:
-        """A condition variable."""
+    def RLock(self) -> _Lock:
+        """A lock that its owner may take again. With "robust_locks" among the features it is one."""
 
-    def Semaphore(self, value: int = 1) -> Any:
+    def Condition(self, lock: Any = None) -> _Condition:
+        """A condition variable, over an RLock of its own where none is given."""
+
+    def Semaphore(self, value: int = 1) -> _Semaphore:
         """A counter that can be waited for."""
 
-    def BoundedSemaphore(self, value: int = 1) -> Any:
+    def BoundedSemaphore(self, value: int = 1) -> _Semaphore:
         """A semaphore that must not be released more often than acquired."""
 
-    def Event(self) -> Any:
+    def Event(self) -> _Event:
         """A flag that can be waited for."""
 
     def Barrier(
@@ -331,7 +449,7 @@ class Context(Protocol):
         parties: int,
         action: Callable[[], object] | None = None,
         timeout: float | None = None,
-    ) -> Any:
+    ) -> _Barrier:
         """A place where `parties` processes wait for each other."""
 
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:

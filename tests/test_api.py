@@ -12,7 +12,13 @@ from conftest import BACKENDS, METHODS
 import procfast
 
 FACTORIES = ("Queue", "JoinableQueue", "SimpleQueue")
-ADDED = {"Queue": {"max_bytes"}, "JoinableQueue": {"max_bytes"}, "SimpleQueue": set()}
+LOCKS = ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Event", "Barrier")
+ADDED = {
+    "Queue": {"max_bytes"},
+    "JoinableQueue": {"max_bytes"},
+    "Lock": {"robust"},
+    **{name: set() for name in ("SimpleQueue", *LOCKS[1:])},
+}
 
 
 def public(obj) -> set[str]:
@@ -90,7 +96,7 @@ def test_factories_keep_their_signatures(ctx):
         want, have = parameters(function), parameters(getattr(ctx, name))
         assert list(have)[: len(want)] == list(want), name
         assert {k: have[k] for k in want} == want, name
-        if name in FACTORIES:
+        if name in ADDED:
             assert set(have) - set(want) == ADDED[name]
 
 
@@ -106,6 +112,18 @@ def test_queues_have_the_same_names(kind):
     finally:
         native.close()
         stdlib.close()
+
+
+@pytest.mark.parametrize("kind", LOCKS)
+def test_locks_have_the_same_names(kind):
+    """But for what the features "lock_owner" and "robust_locks" name."""
+    args = (2,) if kind == "Barrier" else ()
+    native, stdlib = (
+        getattr(procfast.get_context("fork", backend=b), kind)(*args) for b in BACKENDS
+    )
+    added = {"owner", "acquire_recover", "robust"} if "Lock" in kind else set()
+    assert public(native) - public(stdlib) <= added
+    assert public(stdlib) <= public(native)
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
@@ -158,6 +176,11 @@ def test_protocols(ctx):
         "Queue": lambda: ctx.Queue(),
         "JoinableQueue": lambda: ctx.JoinableQueue(),
         "SimpleQueue": lambda: ctx.SimpleQueue(),
+        "Lock": lambda: ctx.Lock(),
+        "Semaphore": lambda: ctx.Semaphore(),
+        "Condition": lambda: ctx.Condition(),
+        "Event": lambda: ctx.Event(),
+        "Barrier": lambda: ctx.Barrier(2),
         "Value": lambda: ctx.Value("i"),
         "Array": lambda: ctx.Array("i", 3),
     }
@@ -177,6 +200,9 @@ def test_docstrings(ctx):
     q = ctx.Queue()
     try:
         if ctx.backend == "native":
+            made = [getattr(ctx, kind)(*((2,) if kind == "Barrier" else ())) for kind in LOCKS]
+            methods = [getattr(obj, name) for obj in made for name in public(obj) if name[0] != "_"]
+            assert all(inspect.getdoc(obj) for obj in [*map(type, made), *methods] if callable(obj))
             for obj in (type(q), q.put, q.get, q.put_many, q.get_many, q.close, q.qsize):
                 assert inspect.getdoc(obj), obj
         assert inspect.getdoc(type(ctx).get_context)

@@ -1452,9 +1452,12 @@ def test_proxies_of_a_manager(ctx, spawn):
         assert event.is_set() is False
         event.set()
         with condition:
-            spawn(lock_workers.use_proxies, lock, rlock, semaphore, condition, event, barrier, q)
+            p = spawn(
+                lock_workers.use_proxies, lock, rlock, semaphore, condition, event, barrier, q
+            )
             assert condition.wait(20) is True
         assert sorted([barrier.wait(20), q.get(timeout=20)]) == [0, 1]
+        p.join(20)
 
 
 class Served(multiprocessing.managers.BaseManager):

@@ -534,6 +534,7 @@ int pf__arena_tenancy(struct pf_arena *a)
         rc = pf_peer_slot(&a->peer);
         if (rc >= 0) {
             pf__put(&a->tenancy, (uint32_t)rc);
+            pf__put(&a->who, (uint64_t)rc << 32 | (uint32_t)getpid());
             pf__store(&a->epoch, epoch);
         }
     }

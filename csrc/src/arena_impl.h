@@ -43,6 +43,7 @@ struct pf__allocator;
 struct pf_arena { /* process-local */
     _Atomic uint64_t epoch;   /* pf_epoch() of the process that has `tenancy`; 0: none yet */
     _Atomic uint32_t tenancy;
+    _Atomic uint64_t who;     /* tenancy << 32 | pid */
     _Atomic uint64_t guard;   /* pf_epoch() of the process one of whose threads is taking it */
     _Atomic uint32_t hint;    /* the record that was claimed last */
     struct pf_peer peer;

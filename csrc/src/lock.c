@@ -33,6 +33,9 @@ static void describe(struct pf_lock *l, struct pf_arena *a, uint64_t seen, struc
     if (!o->tid)
         return;
     o->pid = pf_peer_pid(&a->peer, (uint32_t)(seen >> 32));
+    uint64_t last = pf__peek(&l->last);
+    if (o->pid == 0 && last >> 32 == seen >> 32)
+        o->pid = (int)(last & UINT32_MAX);
     o->since = pf__load(&l->of) == (seen & PF__OWNER) ? pf__peek(&l->since) : 0;
     o->alive = pf_peer_alive(&a->peer, (uint32_t)(seen >> 32)) != 0;
 }
@@ -132,7 +135,11 @@ int pf_lock_acquire(struct pf_lock *l, struct pf_arena *a, int64_t deadline, uns
     if (rc < 0)
         return rc;
     rc = acquire(l, a, flags & PF_LOCK_BRIEF ? me | PF__BRIEF : me, deadline, flags, dead);
-    if ((flags & PF_LOCK_STAMP) && (rc == 0 || rc == -PF_EOWNERDEAD))
+    if (rc < 0 && rc != -PF_EOWNERDEAD)
+        return rc;
+    if (me >> 32 != UNKNOWN >> 32)
+        pf__put(&l->last, pf__peek(&a->who));
+    if (flags & PF_LOCK_STAMP)
         stamp(l, me);
     return rc;
 }

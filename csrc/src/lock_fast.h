@@ -31,6 +31,7 @@ static inline bool pf_lock_take(struct pf_lock *l, struct pf_arena *a)
         !atomic_compare_exchange_strong_explicit(&l->word, &none, me, memory_order_acquire, memory_order_relaxed))
         return false;
     PF_POINT("lock.taken");
+    pf__put(&l->last, pf__peek(&a->who));
     return true;
 }
 
@@ -63,6 +64,7 @@ static inline bool pf_rlock_take(struct pf_lock *l, struct pf_arena *a)
         if (!atomic_compare_exchange_strong_explicit(&l->word, &seen, me, memory_order_acquire, memory_order_relaxed))
             return false;
         PF_POINT("rlock.taken");
+        pf__put(&l->last, pf__peek(&a->who));
     }
     pf__put(&l->count, count + 1);
     return true;

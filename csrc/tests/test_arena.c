@@ -704,6 +704,38 @@ static void creator_dies(void)
     arena_shut();
 }
 
+/* More processes than a ring has slots for; the pids of the dead are remembered for a while. */
+static void many_processes(void)
+{
+    arena_open();
+    enum { N = 600 };
+    static struct pf_peer many[N];
+    for (int i = 0; i < N; i++) {
+        pf_peer_init(&many[i], arena->h->slots, PF_SLOTS_MOST, arena->fd, pf_pid_namespace());
+        CHECK_EQ(pf_peer_slot(&many[i]) % PF_SLOTS_MOST, i);
+    }
+    int mine = pf__arena_tenancy(arena);
+    CHECK_EQ(mine % PF_SLOTS_MOST, N);
+    for (int i = 0; i < N; i++)
+        pf_peer_drop(&many[i]);
+    CHECK_EQ(pf__arena_tenancy(arena), mine);
+    for (int i = 0; i < 3; i++) {
+        pid_t pid = check_fork();
+        if (pid == 0) {
+            atomic_store(&flag[i], pf__arena_tenancy(arena));
+            _exit(0);
+        }
+        check_reap(pid);
+        CHECK_EQ(atomic_load(&flag[i]) % PF_SLOTS_MOST, 0);
+#if EPOCHS
+        CHECK_EQ(pf_peer_pid(&arena->peer, (uint32_t)atomic_load(&flag[i])), pid);
+        CHECK(i == 0 || pf_peer_pid(&arena->peer, (uint32_t)atomic_load(&flag[i - 1])) > 0);
+        CHECK(i < 2 || pf_peer_pid(&arena->peer, (uint32_t)atomic_load(&flag[0])) == 0);
+#endif
+    }
+    arena_shut();
+}
+
 static const struct check_case cases[] = {
     CASE(sizes),
     CASE(bad_sizes_and_offsets),
@@ -723,6 +755,7 @@ static const struct check_case cases[] = {
     CASE(no_descriptors),
     CASE(forks_of_another_thread),
     CASE(creator_dies),
+    CASE(many_processes),
 };
 
 int main(int argc, char **argv)

@@ -15,7 +15,7 @@ static long *guarded;
 static void setup(void)
 {
     arena_open();
-    lock = arena_new(sizeof *lock);
+    lock = arena_new(2 * sizeof *lock);
     guarded = arena_new(2 * sizeof *guarded);
 }
 
@@ -460,6 +460,28 @@ static void one_of_many_is_told(void)
     teardown();
 }
 
+/* Its slot had many tenants since: it is named all the same. */
+static void named_after_long(void)
+{
+    setup();
+    pid_t dead_pid = dead_holder(PF_LOCK_ROBUST, true);
+    for (int i = 0; i < 5; i++) {
+        pid_t pid = check_fork();
+        if (pid == 0) {
+            CHECK_EQ(pf_lock_acquire(lock + 1, arena, PF_FOREVER, PF_LOCK_ROBUST, NULL), 0);
+            CHECK_EQ(pf_lock_release(lock + 1), 0);
+            _exit(0);
+        }
+        check_reap(pid);
+    }
+    struct pf_owner o;
+    CHECK_EQ(pf_lock_owner(lock, arena, &o), 1);
+    CHECK(o.pid == dead_pid && !o.alive);
+    CHECK_EQ(pf_lock_acquire(lock, arena, PF_FOREVER, PF_LOCK_ROBUST, &o), -PF_EOWNERDEAD);
+    CHECK_EQ(o.pid, dead_pid);
+    teardown();
+}
+
 static void recoverer_dies_too(void)
 {
     setup();
@@ -711,5 +733,5 @@ static const struct check_case cases[] = {
     CASE(stopped_is_not_dead),                        CASE(end_of_a_thread_is_no_death),
     CASE(exec_is_a_death),  CASE(child_has_no_share), CASE(children_do_not_keep_it),
     CASE(release_all_and_restore),                    CASE(since),
-    CASE(no_identity),      CASE(closed_descriptors)};
+    CASE(no_identity),      CASE(closed_descriptors), CASE(named_after_long)};
 CHECK_MAIN(cases)

@@ -25,7 +25,7 @@ def _rebuild_arena(id: bytes, single: bool, memory: Any) -> _native.Arena:
 
 def _reduce_block(block: _native.Block) -> tuple[Any, ...]:
     context.assert_spawning(block)
-    return _rebuild_block, (*block._place(), block.size)
+    return _rebuild_block, (*block._place(), block._size)
 
 
 def _rebuild_block(arena: _native.Arena, offset: int, size: int) -> _native.Block:

@@ -586,7 +586,7 @@ def test_memory_of_the_dead_is_used_again(any_method):
 def test_kept_while_a_child_lives(native):
     """A block freed here is not used again while a child that was forked before can reach it."""
     locks = [native.Lock() for _ in range(100)]
-    places = {lock.address() for lock in locks}
+    places = {lock._address() for lock in locks}
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -594,7 +594,7 @@ def test_kept_while_a_child_lives(native):
         os._exit(0)
     del locks
     fresh = [native.Lock() for _ in range(1000)]
-    assert places.isdisjoint(lock.address() for lock in fresh)
+    assert places.isdisjoint(lock._address() for lock in fresh)
     os.write(write, b"x")
     os.waitpid(pid, 0)
     os.close(read)
@@ -657,7 +657,7 @@ def test_large_blocks_have_memory_of_their_own():
     fds = descriptors()
     block = _native.new_block(5 << 20)
     assert block._place()[0]._single
-    ctypes.memset(block.address(), 1, 5 << 20)
+    ctypes.memset(block._address(), 1, 5 << 20)
     del block
     assert descriptors() == fds
 
@@ -669,13 +669,13 @@ def test_blocks(size):
     for _ in range(3):
         blocks = [_native.new_block(size) for _ in range(5)]
         for i, block in enumerate(blocks):
-            assert block.size == size
-            assert block.address() % 64 == 0
-            memory = (ctypes.c_char * size).from_address(block.address())
+            assert block._size == size
+            assert block._address() % 64 == 0
+            memory = (ctypes.c_char * size).from_address(block._address())
             assert memory.raw == bytes(size)
             ctypes.memset(memory, i + 1, size)
         for i, block in enumerate(blocks):
-            assert ctypes.string_at(block.address(), size) == bytes([i + 1]) * size
+            assert ctypes.string_at(block._address(), size) == bytes([i + 1]) * size
 
 
 def test_impossible_blocks():

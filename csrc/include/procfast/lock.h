@@ -28,12 +28,13 @@ struct pf_lock {
     _Atomic uint64_t word;   /* tenancy << 32 | futex word: bits of state, thread id */
     _Atomic uint32_t count;  /* pf_rlock: how often its owner has it; guarded by the lock */
     _Atomic uint32_t spin;   /* a guess how long spinning pays, ns */
+    _Atomic uint64_t last;   /* tenancy << 32 | pid of who had it last, for when the arena has forgotten; diagnosis */
     _Atomic uint64_t of;     /* the owner that `since` is about; both only for diagnosis */
     _Atomic int64_t since;
 };
 
 struct pf_owner {
-    int pid;       /* in its own pid namespace; 0 unknown (the table of processes has forgotten it) */
+    int pid;       /* in its own pid namespace; 0 unknown */
     uint32_t tid;  /* of the thread that acquired; 0: nobody holds it */
     int64_t since; /* pf_now() when a waiter saw it hold the lock first, or with PF_LOCK_STAMP took it; 0 unknown */
     bool alive;    /* as far as the kernel tells */

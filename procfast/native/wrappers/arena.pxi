@@ -6,7 +6,7 @@
 #         def __cinit__(self): ...
 #         def __init__(self): self.allocate(sizeof(thing))      # zeroed, 64-byte aligned, at self.addr
 #
-# or new_block(size) for one that only keeps memory alive: address() and size. The memory goes back when nobody in
+# or new_block(size) for one that only keeps memory alive: _address(), _size. The memory goes back when nobody in
 # this process refers to the block; it is reused when no other process can have it in its hands any more (arena.h).
 # Forked children simply have it. To children of spawn and forkserver it goes as
 #
@@ -106,7 +106,7 @@ cdef class Block:
     """Zeroed memory that other processes can reach; it goes back when nobody refers to the block any more."""
 
     cdef void *addr  # NULL: none yet
-    cdef readonly size_t size
+    cdef size_t size
     cdef Arena arena
     cdef Block owner  # whose memory it lies in, or None
 
@@ -147,7 +147,11 @@ cdef class Block:
             with cython.critical_section(arena_guard):
                 pf_arena_free(self.arena.a, self.addr, self.size)
 
-    def address(self):
+    @property
+    def _size(self):
+        return self.size
+
+    def _address(self):
         """Where it is in this process. The memory is valid while the block lives."""
         return <uintptr_t>self.addr
 

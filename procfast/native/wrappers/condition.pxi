@@ -37,10 +37,24 @@ cdef class SharedCondition(Block):
         Where the lock is an RLock or robust and its owner dies meanwhile, OwnerDied is raised, with the lock held, so that
         `with` ends as ever. A notification that reaches a wait which ends by an exception is passed on to another.
         """
+        return self.wait_until(deadline_of(True, timeout))
+
+    def wait_for(self, predicate, timeout=None):
+        """Wait, as wait() does, until predicate() is true, asking it first and after each notification: its last answer,
+        which is false after `timeout` seconds (None: for ever) in all.
+        """
+        result = predicate()
+        if result:
+            return result
         cdef int64_t deadline = deadline_of(True, timeout)
+        while not result and (deadline == PF_FOREVER or deadline > pf_now()):
+            self.wait_until(deadline)
+            result = predicate()
+        return result
+
+    cdef bint wait_until(self, int64_t deadline) except -1:
         cdef uint32_t record
         cdef int rc = 0
-        cdef bint notified
         if not self.mine():
             raise AssertionError("must acquire() condition before using wait()")
         check(pf_cond_enter(self.cond(), self.arena.a, &record))

@@ -24,25 +24,68 @@ cdef object owner_died(OwnedLock lock, pf_owner *dead):
                      "guards may be half changed", dead.pid)
 
 
-cdef class LockBase(Block):
-    """What the locks have in common: creation, and the face of a _multiprocessing.SemLock."""
+cdef class Face:
+    """A lock as others look at it who know a _multiprocessing.SemLock: the standard Condition and Queue, executors, loky."""
 
-    cdef readonly object _ctx  # whose start method says to which children it may go
+    cdef LockBase lock
 
     SEM_VALUE_MAX = PF_SEM_MAX
-    kind = 1  # SEMAPHORE
     name = None  # nothing here has a name
 
     @property
-    def _semlock(self):
-        return self
+    def kind(self):
+        return self.lock._kind
+
+    @property
+    def maxvalue(self):
+        return self.lock._maxvalue
 
     @property
     def handle(self):
-        return <uintptr_t>self.addr
+        return self.lock._address()
+
+    @property
+    def acquire(self):
+        return self.lock.acquire
+
+    @property
+    def release(self):
+        return self.lock.release
+
+    def __enter__(self):
+        return self.lock.__enter__()
+
+    def __exit__(self, *args):
+        return self.lock.__exit__(*args)
+
+    def _is_mine(self):
+        return self.lock._is_mine()
+
+    def _count(self):
+        return self.lock._count()
+
+    def _get_value(self):
+        return self.lock._get_value()
+
+    def _is_zero(self):
+        return self.lock._get_value() == 0
 
     def _after_fork(self):
         """Nothing is to be done."""
+
+
+cdef class LockBase(Block):
+    """What the locks have in common."""
+
+    cdef readonly object _ctx  # whose start method says to which children it may go
+
+    _kind = 1  # SEMAPHORE
+
+    @property
+    def _semlock(self):
+        cdef Face face = Face.__new__(Face)
+        face.lock = self
+        return face
 
     cdef bint enter(self, int64_t deadline) except -1:
         raise NotImplementedError
@@ -76,7 +119,7 @@ entry_install(<void *>LockBase, <void *>enter_lock, <void *>leave_lock)  # __ent
 cdef class OwnedLock(LockBase):
     """A lock that knows its owner (csrc/include/procfast/lock.h)."""
 
-    maxvalue = 1
+    _maxvalue = 1
 
     cdef unsigned flags
     cdef bint stamped
@@ -150,9 +193,6 @@ cdef class OwnedLock(LockBase):
         """Whether somebody holds it, be it the caller."""
         return pf_lock_locked(self.lock())
 
-    def _is_zero(self):
-        return pf_lock_locked(self.lock())
-
     def _get_value(self):
         return 0 if pf_lock_locked(self.lock()) else 1
 
@@ -197,7 +237,7 @@ cdef class SharedLock(OwnedLock):
 cdef class SharedRLock(OwnedLock):
     """A recursive lock; a robust one."""
 
-    kind = 0  # RECURSIVE_MUTEX
+    _kind = 0  # RECURSIVE_MUTEX
 
     def __init__(self, *, ctx=None):
         self.begin(ctx, 0)
@@ -231,7 +271,7 @@ cdef class SharedRLock(OwnedLock):
 cdef class SharedSemaphore(LockBase):
     """A semaphore (csrc/include/procfast/sem.h)."""
 
-    cdef readonly int maxvalue
+    cdef readonly int _maxvalue
     # For a Condition over a semaphore, as in the standard library: how many permits this process has taken more
     # than given back, and the thread that took the last.
     cdef int taken
@@ -246,7 +286,7 @@ cdef class SharedSemaphore(LockBase):
         if value < 0:
             raise ValueError(f"a semaphore's value must be at least 0, not {value}")
         self._ctx = ctx
-        self.maxvalue = maxvalue
+        self._maxvalue = maxvalue
         self.allocate(sizeof(pf_sem))
         pf_sem_init(self.sem(), value)
 
@@ -278,7 +318,7 @@ cdef class SharedSemaphore(LockBase):
         return True
 
     cdef int leave(self) except -1:
-        if pf_sem_give(self.sem(), self.maxvalue) != 0:
+        if pf_sem_give(self.sem(), self._maxvalue) != 0:
             raise ValueError("semaphore or lock released too many times")
         self.taken -= 1
         return 0
@@ -289,9 +329,6 @@ cdef class SharedSemaphore(LockBase):
 
     def locked(self):
         """Whether acquire() would have to wait."""
-        return pf_sem_value(self.sem()) == 0
-
-    def _is_zero(self):
         return pf_sem_value(self.sem()) == 0
 
     def _get_value(self):
@@ -305,10 +342,10 @@ cdef class SharedSemaphore(LockBase):
         return self.epoch == me.epoch and self.taken > 0 and self.taker == me.tid
 
     def _parts(self):
-        return (*self._place(), self.maxvalue)
+        return (*self._place(), self._maxvalue)
 
     def _attach(self, Arena arena, uint64_t offset, int maxvalue):
-        self.maxvalue = maxvalue
+        self._maxvalue = maxvalue
         self._map(arena, offset, sizeof(pf_sem))
 
 
