@@ -201,6 +201,8 @@ static int enter(struct pf_ring *r, uint64_t units, uint64_t turn, int64_t deadl
                 return rc;
             continue;
         }
+        if (r->window && pf__link_fits(r, *v, units)) /* without a look at the line that each read changes */
+            return 0;
         uint32_t w = pf__load(&h->cons.word);
         if (r->window) {
             if (pf__link_fits(r, *v, units))

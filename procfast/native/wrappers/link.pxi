@@ -386,6 +386,11 @@ cdef class RingConnection:
         """
         cdef Py_buffer view
         cdef Ring ring = self.writer()
+        if size is None and PyBytes_CheckExact(buf) and PyLong_CheckExact(offset) and offset == 0:
+            try:
+                return send_raw(ring, b"r", b"R", b"w", PyBytes_AS_STRING(buf), PyBytes_GET_SIZE(buf), True, None)
+            except OSError as error:
+                raise self.gone(error)
         if not PyBytes_CheckExact(buf):
             buf = memoryview(buf)
             if buf.itemsize > 1:
