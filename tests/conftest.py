@@ -98,6 +98,12 @@ def local(backend):
     return backend.context("fork")
 
 
+@pytest.fixture
+def posix(backend):
+    """procfast.posix as this backend has it."""
+    return backend.module._backend.load(backend.name, "posix")
+
+
 # -- which tests run ------------------------------------------------------------------------------
 
 

@@ -488,3 +488,34 @@ def pass_with_few_descriptors(out, cell) -> None:
     assert c.recv() == "before"
     assert c.recv() == "after"
     out.put(errors)
+
+
+# -- the raw POSIX layer --------------------------------------------------------------------------
+
+
+def posix_of(backend: str):
+    from procfast import _backend
+
+    return _backend.load(backend, "posix")
+
+
+class Descriptor:
+    """A descriptor that goes to a child of any start method."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self):
+        return _descriptor, (reduction.DupFd(self.fd),)
+
+    def fileno(self) -> int:
+        return self.fd
+
+
+def _descriptor(passed) -> Descriptor:
+    return Descriptor(passed.detach())
+
+
+def posix_echo(backend: str, r: Descriptor, w: Descriptor) -> None:
+    posix = posix_of(backend)
+    posix.write_all(w, b"x" * 50_000, 30)

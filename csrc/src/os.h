@@ -3,6 +3,8 @@
 #ifndef PROCFAST_SRC_OS_H
 #define PROCFAST_SRC_OS_H
 
+#include <sys/types.h>
+
 #include "procfast/bell.h"
 #include "procfast/peer.h"
 #include "procfast/self.h"
@@ -53,5 +55,9 @@ int pf__child_open(int pid);                          /* a descriptor readable a
 int pf__child_signal(int fd, int pid, int signum);
 int pf__child_reap(int fd, int *status);              /* a wait status; -EAGAIN, -ECHILD */
 int pf__parent_open(void);                            /* one of the caller that its children inherit */
+
+/* pipe.c */
+int pf__pipe_open(int fds[2]);                        /* close-on-exec from the first moment */
+ssize_t pf__pipe_now(int fd, bool out, void *data, size_t size); /* read or write what does not block; -EAGAIN */
 
 #endif

@@ -126,3 +126,10 @@ cdef extern from "procfast/child.h" nogil:
 
 cdef extern from "procfast/futex.h" nogil:
     int pf_futex_add_wake(void *word, unsigned shift, int n)
+
+# --- the raw POSIX layer (wrappers/posix.pxi)
+
+cdef extern from "procfast/pipe.h" nogil:
+    int pf_pipe_open(int *fds)
+    int pf_read_all(int fd, void *data, size_t size, size_t *done, int64_t deadline)
+    int pf_write_all(int fd, const void *data, size_t size, size_t *done, int64_t deadline)

@@ -15,5 +15,6 @@
 #include "ring.h"
 #include "link.h"
 #include "child.h"
+#include "pipe.h"
 
 #endif
