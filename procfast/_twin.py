@@ -1,0 +1,28 @@
+"""Classes that stand in for a class of the standard library, which others subclass and ask `isinstance` of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Twin(type):
+    """The metaclass of a class that extends one of the standard library's and shall be taken for it.
+
+    `isinstance` and `issubclass` hold both ways: what is made by either class is an instance of both.
+    """
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, cls.__base__ or object)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, cls.__base__ or object)
+
+
+class ExactTwin(Twin):
+    """As Twin, and whoever subclasses it gets a subclass of the original, with all the hooks that has."""
+
+    def __new__(mcls, name: str, bases: tuple[type, ...], space: dict[str, Any], **kwds: Any) -> Any:
+        originals = tuple(b.__base__ if isinstance(b, ExactTwin) else b for b in bases)
+        if originals != bases:
+            return type(name, originals, space, **kwds)  # type: ignore[arg-type]
+        return super().__new__(mcls, name, bases, space, **kwds)

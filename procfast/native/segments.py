@@ -1,0 +1,96 @@
+"""What becomes of named segments whose owner is gone: sweeping, and leaving in order.
+
+Apart from `shared_memory`, so that it costs little to those who never make one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing.process
+import os
+import time
+import warnings
+from multiprocessing import util
+
+from . import _native
+
+__all__ = ["prepare", "sweep"]
+
+_DIRECTORY = "/dev/shm"
+_PERIOD = 10.0  # seconds between two sweeps of one process
+
+_owner = 0  # the process that this module's state is about
+_next_sweep = 0.0
+
+
+def prepare() -> None:
+    """To be called before a segment is created: sweeps at the first one, and later when it is time."""
+    global _owner, _next_sweep
+    owner, now = _native.segment_owner(), time.monotonic()
+    if owner != _owner:  # the first time, or the first time after a fork
+        _owner, _next_sweep = owner, now
+        util.Finalize(None, _leave, (owner,), exitpriority=-1)  # when the children have been joined
+    if owner and now >= _next_sweep:
+        _next_sweep = now + _PERIOD
+        sweep()
+
+
+def sweep() -> list[str]:
+    """Remove the tracked segments of this user whose owners are dead and which nobody uses; answers their names.
+
+    Spared is what anybody has open or mapped, what was created with track=False or by another library, and what belongs to
+    another user. Any number of processes may sweep at once.
+    """
+    if not _native.segment_owner():
+        return []
+    return [os.fsdecode(name) for name in _names() if _native.segment_sweep(name)]
+
+
+def owner_of(name: str) -> int:
+    """Zero for a segment that no sweep will remove."""
+    return _native.segment_recorded(name)
+
+
+def _names() -> list[bytes]:
+    try:
+        names = os.listdir(os.fsencode(_DIRECTORY))
+    except OSError:
+        return []  # there is no such place here, or not for us
+    return [name for name in names if not name.startswith(b"sem.")]
+
+
+def _leave(owner: int) -> None:
+    """At exit: what this process has created and not unlinked goes to the process that started it, as long as that one
+    lives; else it is the last of its group, and removes what nobody uses."""
+    parent = multiprocessing.process.parent_process()
+    heir = _native.segment_owner_of(parent.pid) if parent and parent.pid else 0
+    removed = []
+    for name in _names():
+        if _native.segment_recorded(name) != owner:
+            continue
+        if heir:
+            _native.segment_give(name, owner, heir)
+        elif _native.segment_sweep(name, owner) or _remove_own(name):
+            removed.append(os.fsdecode(name))
+    if removed:
+        warnings.warn(
+            f"{len(removed)} shared memory segments were never unlinked; removed at exit: {', '.join(removed)}",
+            stacklevel=2,
+        )
+
+
+def _remove_own(name: bytes) -> bool:
+    """Remove a segment that this process still has open, if no other one has."""
+    try:
+        status = os.stat(os.path.join(os.fsencode(_DIRECTORY), name))
+        mark = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x} {status.st_ino} ".encode()
+        for pid in os.listdir("/proc"):
+            if pid.isdigit() and int(pid) != os.getpid():
+                # of others' processes we see nothing: they are not let into a file of mode 0600
+                with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", "rb") as maps:
+                    if mark in maps.read():
+                        return False
+        _native.segment_unlink(name, True)
+    except OSError:
+        return False  # gone meanwhile
+    return True

@@ -1,0 +1,103 @@
+# Named segments (csrc/include/procfast/named_shm.h). Names: as SharedMemory._name has them; a slash in front does not count.
+
+# This process as the owner of segments: its descriptor lives as long as the process. A fork makes it another's.
+cdef pf_owner this_process
+
+
+def _forget_owner():
+    pf_owner_forget(&this_process)
+
+
+_os.register_at_fork(after_in_child=_forget_owner)
+
+
+cdef bytes named(object name):
+    cdef bytes text = name if isinstance(name, bytes) else name.encode()
+    if b"\0" in text:
+        raise ValueError("embedded null character")
+    return text
+
+
+cdef int check_named(int rc, object name) except -1:
+    """As check, with the name in the error."""
+    if rc >= 0:
+        return rc
+    raise OSError(-rc, pf_strerror(-rc).decode(errors="replace"), name)
+
+
+def segment_owner():
+    """The number that stands for this process in what it creates; 0 where segments carry no records."""
+    pf_owner_refresh(&this_process)
+    return this_process.id
+
+
+def segment_owner_of(int pid):
+    """The number that stands for a live process; 0 where there is none, or it can't be known."""
+    return pf_owner_of_pid(pid)
+
+
+def segment_create(name, object size, bint track, bint reserve):
+    """A descriptor of a new segment; with `track` it is this process's, to be swept after its death.
+
+    FileExistsError, OSError (ENOSPC, EINVAL: the name).
+    """
+    cdef bytes text = named(name)
+    cdef const char *raw = text
+    cdef int64_t n = PyNumber_Index(size)
+    cdef uint64_t owner = this_process.id if track else 0
+    cdef int rc
+    with nogil:
+        rc = pf_named_create(raw, n, owner, reserve)
+    return check_named(rc, name)
+
+
+def segment_open(name):
+    """(descriptor, size) of an existing segment. FileNotFoundError, OSError."""
+    cdef bytes text = named(name)
+    cdef const char *raw = text
+    cdef uint64_t size = 0
+    cdef int rc
+    while True:
+        with nogil:
+            rc = pf_named_open(raw, &size)
+        if rc != -EINTR:
+            return check_named(rc, name), size
+        PyErr_CheckSignals()
+
+
+def segment_unlink(name, bint open_here):
+    """Remove a name. FileNotFoundError where it is not there."""
+    cdef bytes text = named(name)
+    cdef const char *raw = text
+    cdef pf_owner self = this_process
+    cdef int rc
+    while True:
+        with nogil:
+            rc = pf_named_unlink(&self, raw, open_here)
+        if rc != -EINTR:
+            check_named(rc, name)
+            return
+        PyErr_CheckSignals()
+
+
+def segment_recorded(name):
+    """The owner in the record of a segment; 0 where it has none, or is not there."""
+    cdef uint64_t owner = 0
+    pf_named_owner(named(name), &owner)
+    return owner
+
+
+def segment_give(name, uint64_t owner, uint64_t to):
+    """Make the segment of `owner` that of `to` (0: nobody's, never swept). False where it is another's, or not there."""
+    return pf_named_give(named(name), owner, to) > 0
+
+
+def segment_sweep(name, uint64_t dead=0):
+    """Remove a segment if its owner is dead (or is `dead`) and nobody has it open or mapped. Whether it did."""
+    cdef bytes text = named(name)
+    cdef const char *raw = text
+    cdef pf_owner self = this_process
+    cdef int rc
+    with nogil:
+        rc = pf_named_sweep(&self, raw, dead)
+    return rc > 0
