@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 
+def original(cls: type) -> Any:
+    """The standard library's own class, where a twin may stand in its place by now."""
+    while isinstance(cls, Twin):
+        cls = cls.__base__ or object
+    return cls
+
+
 class Twin(type):
     """The metaclass of a class that extends one of the standard library's and shall be taken for it.
 
@@ -21,7 +28,9 @@ class Twin(type):
 class ExactTwin(Twin):
     """As Twin, and whoever subclasses it gets a subclass of the original, with all the hooks that has."""
 
-    def __new__(mcls, name: str, bases: tuple[type, ...], space: dict[str, Any], **kwds: Any) -> Any:
+    def __new__(
+        mcls, name: str, bases: tuple[type, ...], space: dict[str, Any], **kwds: Any
+    ) -> Any:
         originals = tuple(b.__base__ if isinstance(b, ExactTwin) else b for b in bases)
         if originals != bases:
             return type(name, originals, space, **kwds)  # type: ignore[arg-type]

@@ -519,3 +519,30 @@ def _descriptor(passed) -> Descriptor:
 def posix_echo(backend: str, r: Descriptor, w: Descriptor) -> None:
     posix = posix_of(backend)
     posix.write_all(w, b"x" * 50_000, 30)
+
+
+# -- shared memory --------------------------------------------------------------------------------
+
+
+def _context(backend: str):
+    import procfast
+
+    return procfast.get_context("fork", backend=backend)
+
+
+def write_segment(what, data: bytes, backend: str) -> None:
+    segment = _context(backend).SharedMemory(what) if isinstance(what, str) else what
+    segment.buf[: len(data)] = data
+    segment.close()
+
+
+def make_segment(q, data: bytes, backend: str) -> None:
+    segment = _context(backend).SharedMemory(create=True, size=100)
+    segment.buf[: len(data)] = data
+    q.put(segment.name)
+    segment.close()
+
+
+def change_list(values) -> None:
+    values[1] = 99
+    values.shm.close()

@@ -38,8 +38,8 @@ def prepare() -> None:
 def sweep() -> list[str]:
     """Remove the tracked segments of this user whose owners are dead and which nobody uses; answers their names.
 
-    Spared is what anybody has open or mapped, what was created with track=False or by another library, and what belongs to
-    another user. Any number of processes may sweep at once.
+    Spared is what anybody has open or mapped, what was created with track=False or by another library, and what belongs
+    to another user. Any number of processes may sweep at once.
     """
     if not _native.segment_owner():
         return []
@@ -83,7 +83,9 @@ def _remove_own(name: bytes) -> bool:
     """Remove a segment that this process still has open, if no other one has."""
     try:
         status = os.stat(os.path.join(os.fsencode(_DIRECTORY), name))
-        mark = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x} {status.st_ino} ".encode()
+        mark = (
+            f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x} {status.st_ino} ".encode()
+        )
         for pid in os.listdir("/proc"):
             if pid.isdigit() and int(pid) != os.getpid():
                 # of others' processes we see nothing: they are not let into a file of mode 0600

@@ -1,8 +1,8 @@
 """SharedMemory that outlives no group of processes, and that no process's exit takes from another.
 
 The segments are plain files of /dev/shm, as the standard library's: either side attaches to the other's. A tracked one
-carries a record of the process that answers for it; who finds that process dead, and nobody using the segment, removes it
-(`csrc/include/procfast/named_shm.h`). No tracker process is needed, and attaching leaves no duty behind.
+carries a record of the process that answers for it; who finds that process dead, and nobody using the segment, removes
+it (`csrc/include/procfast/named_shm.h`). No tracker process is needed, and attaching leaves no duty behind.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import errno
 import mmap
 import os
 import types
-from collections.abc import Iterable
 from multiprocessing import resource_tracker, shared_memory
-from typing import Any
+from typing import TYPE_CHECKING
 
-from .._twin import ExactTwin
+from .._twin import ExactTwin, original
 from . import _native, segments
 
 __all__ = ["ShareableList", "SharedMemory"]
 
-_Original = shared_memory.SharedMemory
+if TYPE_CHECKING:
+    from multiprocessing.shared_memory import SharedMemory as _Original
+else:
+    _Original = original(shared_memory.SharedMemory)
 
 _known: dict[str, bool] = {}  # names that this process has native access to: {_name: created here}
 _KNOWN_MOST = 4096
@@ -31,12 +33,12 @@ class SharedMemory(_Original, metaclass=ExactTwin):
 
     create=True makes a new one, called `name` or by a name of its own; otherwise one called `name` is attached to.
     FileExistsError, FileNotFoundError, ValueError for a bad size; OSError (ENOSPC) where /dev/shm has too little room.
-    Up to 1 MiB the memory is allocated at once, with reserve=True all of it. A larger one gets it page by page when it is
-    written to; if /dev/shm is full by then, the writer is killed (SIGBUS).
+    Up to 1 MiB the memory is allocated at once, with reserve=True all of it. A larger one gets it page by page when it
+    is written to; if /dev/shm is full by then, the writer is killed (SIGBUS).
 
     track=True: when the process that created it has died without unlink() and nobody has it attached, it is removed by
-    the next process of this user that creates one. track=False: it stays until somebody calls unlink(). Both are settled at
-    creation; who attaches never is the cause of a removal.
+    the next process of this user that creates one. track=False: it stays until somebody calls unlink(). Both are
+    settled at creation; who attaches never is the cause of a removal.
 
     close() gives up this object's access, unlink() removes the name.
     """
@@ -134,8 +136,11 @@ _send = resource_tracker._resource_tracker._send
 
 
 def _send_of_others(cmd: str, name: str, rtype: str) -> None:
-    """What the resource tracker is told. It knows nothing of native segments, but programs that wanted to keep a segment
-    from it before there was track=False call resource_tracker.unregister(shm._name, "shared_memory")."""
+    """What the resource tracker is told.
+
+    It knows nothing of native segments, but programs that wanted to keep one from it before there was track=False call
+    resource_tracker.unregister(shm._name, "shared_memory").
+    """
     created = _known.get(name) if rtype == "shared_memory" else None
     if created is None:
         _send(cmd, name, rtype)
