@@ -35,20 +35,24 @@ def prepare() -> None:
         sweep()
 
 
-def sweep() -> list[str]:
+def sweep(names: list[bytes] | None = None) -> list[str]:
     """Remove the tracked segments of this user whose owners are dead and which nobody uses; answers their names.
 
     Spared is what anybody has open or mapped, what was created with track=False or by another library, and what belongs
     to another user. Any number of processes may sweep at once.
     """
+    swept: list[str] = []
     if not _native.segment_owner():
-        return []
-    return [os.fsdecode(name) for name in _names() if _native.segment_sweep(name)]
-
-
-def owner_of(name: str) -> int:
-    """Zero for a segment that no sweep will remove."""
-    return _native.segment_recorded(name)
+        return swept
+    busy = _names() if names is None else names
+    for pause in (0, 0.001, 0.004, 0.016):  # those that another process may be looking at for a moment
+        time.sleep(pause)
+        found = {name: _native.segment_sweep(name) for name in busy}
+        swept += [os.fsdecode(name) for name, done in found.items() if done]
+        busy = [name for name, done in found.items() if done is None]
+        if not busy:
+            break
+    return swept
 
 
 def _names() -> list[bytes]:

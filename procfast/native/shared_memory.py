@@ -110,11 +110,9 @@ def _create(name: str, size: int, track: bool, reserve: bool) -> int:
     try:
         return _native.segment_create(name, size, track, reserve)
     except OSError as error:
-        if error.errno == errno.EEXIST:
-            room = _native.segment_sweep(name)
-        else:
-            room = error.errno == errno.ENOSPC and bool(segments.sweep())
-        if not room:
+        if error.errno not in (errno.EEXIST, errno.ENOSPC):
+            raise
+        if not segments.sweep([name.encode()] if error.errno == errno.EEXIST else None):
             raise
     return _native.segment_create(name, size, track, reserve)
 

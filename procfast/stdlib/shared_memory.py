@@ -48,8 +48,9 @@ class SharedMemory(_Original, metaclass=Twin):
         track: bool = True,
         reserve: bool = False,
     ) -> None:
-        (_Original.__init__ if track else _init_untracked)(self, name, create, size)
         self._track = track
+        (_Original.__init__ if track else _init_untracked)(self, name, create, size)
+        self._track = track  # from Python 3.13 on the original sets it, too
         if create and reserve and hasattr(os, "posix_fallocate"):
             try:
                 os.posix_fallocate(self._fd, 0, self._size)

@@ -60,7 +60,8 @@ PF_API int pf_named_owner(const char *name, uint64_t *owner);
 /* Writes another owner into the record, or none (0), if the owner is `from`: 1 done, 0 it was not. */
 PF_API int pf_named_give(const char *name, uint64_t from, uint64_t to);
 
-/* Removes a segment if its owner is dead, or is `dead`, and nobody has it open or mapped: 1 done, 0 spared. */
+/* Removes a segment if its owner is dead, or is `dead`, and nobody has it open or mapped: 1 done, 0 spared; -EBUSY spared,
+ * but perhaps only because another process is looking at it for a moment. */
 PF_API int pf_named_sweep(const struct pf_owner *self, const char *name, uint64_t dead);
 
 #endif

@@ -1,5 +1,7 @@
 # Named segments (csrc/include/procfast/named_shm.h). Names: as SharedMemory._name has them; a slash in front does not count.
 
+from libc.errno cimport EBUSY
+
 # This process as the owner of segments: its descriptor lives as long as the process. A fork makes it another's.
 cdef pf_owner this_process
 
@@ -93,11 +95,14 @@ def segment_give(name, uint64_t owner, uint64_t to):
 
 
 def segment_sweep(name, uint64_t dead=0):
-    """Remove a segment if its owner is dead (or is `dead`) and nobody has it open or mapped. Whether it did."""
+    """Remove a segment if its owner is dead (or is `dead`) and nobody has it open or mapped. True: it did.
+
+    None: somebody has it open, but may only be looking for a moment.
+    """
     cdef bytes text = named(name)
     cdef const char *raw = text
     cdef pf_owner self = this_process
     cdef int rc
     with nogil:
         rc = pf_named_sweep(&self, raw, dead)
-    return rc > 0
+    return None if rc == -EBUSY else rc > 0

@@ -171,11 +171,20 @@ static bool alive(const struct pf_owner *self, uint64_t owner)
 
 /* ---- segments */
 
+/* Tells sweeps not to bother. One that is looking just now is told by the open descriptor. */
+static void mark_used(int fd)
+{
+    struct flock lock = byte_lock(F_RDLCK, 0);
+    fcntl(fd, F_OFD_SETLK, &lock);
+}
+
 int pf__named_file(void)
 {
     int fd = open(DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0)
+    if (fd >= 0) {
+        mark_used(fd);
         return fd;
+    }
     return errno == EISDIR || errno == EOPNOTSUPP || errno == EINVAL || errno == EPERM ? -ENOSYS : -errno;
 }
 
@@ -214,7 +223,10 @@ int pf__named_open(const char *name)
 {
     PATH(name);
     int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC); /* waits for a sweep of it to end: its lease */
-    return fd < 0 ? (errno == EISDIR ? -EINVAL : -errno) : fd;
+    if (fd < 0)
+        return errno == EISDIR ? -EINVAL : -errno;
+    mark_used(fd);
+    return fd;
 }
 
 int pf__named_owner(const char *name, uint64_t *owner)
@@ -255,21 +267,17 @@ int pf__named_give(const char *name, uint64_t from, uint64_t to)
     return rc;
 }
 
-/* 1: nobody else has the file open or mapped. Another sweep may have it open for a moment, so it looks again. The signal
- * that tells of an opener is one that nobody minds; the lease ends with the descriptor. */
-static int lease(int fd)
+/* 1: nobody else has the file open or mapped. The lock says so of users of this library, and keeps two sweeps apart; the
+ * lease of everybody. -EBUSY: of somebody else then, or of a sweep that found the lock taken and is about to leave. The
+ * signal that tells of an opener is one that nobody minds; lock and lease end with the descriptor. */
+static int alone(int fd)
 {
-    struct timespec moment = {0, 200000};
-    if (fcntl(fd, F_SETSIG, SIGURG) < 0)
-        return -errno;
-    for (unsigned look = 0; look < 5; look++) {
-        if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0)
-            return 1;
-        if (errno != EAGAIN)
-            return -errno;
-        nanosleep(&moment, NULL);
-    }
-    return 0;
+    struct flock lock = byte_lock(F_WRLCK, 0);
+    if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
+        return errno == EAGAIN || errno == EACCES ? 0 : -errno;
+    if (fcntl(fd, F_SETSIG, SIGURG) < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
+        return errno == EAGAIN ? -EBUSY : -errno;
+    return 1;
 }
 
 int pf__named_sweep(const struct pf_owner *self, const char *name, uint64_t dead)
@@ -284,7 +292,7 @@ int pf__named_sweep(const struct pf_owner *self, const char *name, uint64_t dead
     int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT || errno == EAGAIN ? 0 : -errno; /* another sweep was first */
-    int rc = lease(fd);
+    int rc = alone(fd);
     /* Nobody could open it since. Has the name been another's, or the owner? */
     if (rc == 1 && (fstat(fd, &now) < 0 || now.st_ino != st.st_ino || now.st_nlink != 1 || owner_in(&now) != owner ||
                     lstat(path, &now) < 0 || now.st_ino != st.st_ino))
