@@ -66,6 +66,11 @@ def inode(name: str) -> int:
     return os.stat(f"{DIRECTORY}/{name}").st_ino
 
 
+def gone(sweep, prefix: str) -> bool:
+    sweep()
+    return not names(prefix)
+
+
 def wait_for(condition) -> None:
     end = time.monotonic() + 10
     while not condition():
@@ -253,7 +258,7 @@ def test_forked_child_has_it(native, sweep, prefix):
     assert names(prefix)
     os.kill(grandchild, signal.SIGKILL)
     child.said()  # the end of its pipe: it is gone
-    wait_for(lambda: sweep() or not names(prefix))
+    wait_for(lambda: gone(sweep, prefix))
 
 
 @pytest.mark.parametrize("by", ["python", "C"])
@@ -271,14 +276,14 @@ def test_forked_child_does_not_keep_its_parent_alive(native, sweep, prefix, by):
         grandchild = int(file.read())
     child.kill()
     if by == "python":
-        wait_for(lambda: sweep() or not names(prefix))  # when its fork hook has run
+        wait_for(lambda: gone(sweep, prefix))  # when its fork hook has run
         assert not names(prefix)
     else:
         sweep()
         assert names(prefix)
     os.kill(grandchild, signal.SIGKILL)
     child.said()
-    wait_for(lambda: sweep() or not names(prefix))
+    wait_for(lambda: gone(sweep, prefix))
 
 
 def test_exit_of_a_forked_child_drops_nothing(native, sweep, prefix):
@@ -349,7 +354,7 @@ if __name__ == "__main__":
         assert len(names(prefix)) == 35
         os.killpg(group.pid, signal.SIGKILL)
         group.stdout.read()  # its end: all are gone
-    wait_for(lambda: sweep() or not names(prefix))
+    wait_for(lambda: gone(sweep, prefix))
 
 
 def test_command(native, prefix, python):
@@ -383,7 +388,7 @@ sys.stdin.read()
         assert names(prefix)
         container.kill()
         container.stdout.read()
-    wait_for(lambda: sweep() or not names(prefix))
+    wait_for(lambda: gone(sweep, prefix))
 
 
 # -- at any instant -------------------------------------------------------------------------------
@@ -564,7 +569,7 @@ def test_readers_of_the_dead(native, sweep, prefix):
         name = f"{prefix}{turn}"
         leave(name)
         readers = [Victim(lambda report, name=name: attach(report, name)) for _ in range(2)]
-        wait_for(lambda: sweep() or not names(prefix))
+        wait_for(lambda: gone(sweep, prefix))
         for reader in readers:
             assert reader.said() == [0]
             os.waitpid(reader.pid, 0)
