@@ -14,13 +14,22 @@ from multiprocessing import util
 
 from . import _native
 
-__all__ = ["prepare", "sweep"]
+__all__ = ["answer", "prepare", "sweep"]
 
 _DIRECTORY = "/dev/shm"
 _PERIOD = 10.0  # seconds between two sweeps of one process
 
-_owner = 0  # the process that this module's state is about
+_owner = 0  # who has swept
 _next_sweep = 0.0
+_answering = 0  # the process that has the exit function
+
+
+def answer() -> None:
+    """Have what this process or its children leave behind looked after at its exit."""
+    global _answering
+    if _answering != os.getpid():
+        _answering = os.getpid()
+        util.Finalize(None, _leave, exitpriority=-1)  # when the children have been joined
 
 
 def prepare() -> None:
@@ -29,7 +38,7 @@ def prepare() -> None:
     owner, now = _native.segment_owner(), time.monotonic()
     if owner != _owner:  # the first time, or the first time after a fork
         _owner, _next_sweep = owner, now
-        util.Finalize(None, _leave, (owner,), exitpriority=-1)  # when the children have been joined
+        answer()
     if owner and now >= _next_sweep:
         _next_sweep = now + _PERIOD
         sweep()
@@ -45,7 +54,12 @@ def sweep(names: list[bytes] | None = None) -> list[str]:
     if not _native.segment_owner():
         return swept
     busy = _names() if names is None else names
-    for pause in (0, 0.001, 0.004, 0.016):  # those that another process may be looking at for a moment
+    for pause in (
+        0,
+        0.001,
+        0.004,
+        0.016,
+    ):  # those that another process may be looking at for a moment
         time.sleep(pause)
         found = {name: _native.segment_sweep(name) for name in busy}
         swept += [os.fsdecode(name) for name, done in found.items() if done]
@@ -63,9 +77,12 @@ def _names() -> list[bytes]:
     return [name for name in names if not name.startswith(b"sem.")]
 
 
-def _leave(owner: int) -> None:
-    """At exit: what this process has created and not unlinked goes to the process that started it, as long as that one
-    lives; else it is the last of its group, and removes what nobody uses."""
+def _leave() -> None:
+    """At exit: what is this process's own goes to the process that started it, as long as that one lives.
+
+    Else this is the last of its group, and removes what nobody uses.
+    """
+    owner = _native.segment_owner()
     parent = multiprocessing.process.parent_process()
     heir = _native.segment_owner_of(parent.pid) if parent and parent.pid else 0
     removed = []

@@ -325,6 +325,25 @@ if __name__ == "__main__":
     assert not names(prefix)
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_left_by_a_child(prefix, python, script, method):
+    """What a Process left and nobody unlinked goes at the normal end of its parent, which never made any itself."""
+    path = script(
+        f"""
+import procfast, sys
+def work():
+    procfast.SharedMemory({prefix + "a"!r}, create=True, size=9).close()
+if __name__ == "__main__":
+    p = procfast.get_context({method!r}).Process(target=work)
+    p.start(); p.join()
+    print(p.exitcode)
+"""
+    )
+    done = python(path)
+    assert done.stdout == "0\n" and prefix + "a" in done.stderr
+    assert not names(prefix)
+
+
 def test_nothing_is_left_of_a_group(native, sweep, prefix, script):
     """Parent, children, grandchildren, all killed at once."""
     path = script(
