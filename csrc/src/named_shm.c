@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "os.h"
-#include "procfast/shm.h"
 
 /* 0 for a name that may be used, without its slashes then. */
 static int check(const char **name)
@@ -39,17 +38,21 @@ static int fill(int fd, uint64_t size, bool reserve)
     int rc = pf__named_room(fd, size);
     if (rc == -ENOSYS)
         rc = 0;
-    if (rc == 0 && ftruncate(fd, (off_t)size) < 0)
-        rc = -errno;
-    /* in parts, as a signal makes the kernel begin a part again */
-    for (uint64_t at = 0; rc == 0 && at < size && (reserve || size <= PF_NAMED_RESERVED); at += PF_NAMED_RESERVED)
-        rc = pf_shm_reserve(fd, at, size - at < PF_NAMED_RESERVED ? size - at : PF_NAMED_RESERVED);
-    return rc;
+    if (rc == 0 && (reserve || size <= PF_NAMED_RESERVED)) {
+        /* in parts, as a signal makes the kernel begin a part again; it makes the file longer, too */
+        uint64_t at = 0;
+        for (; rc == 0 && at < size; at += PF_NAMED_RESERVED)
+            rc = pf__shm_reserve(fd, at, size - at < PF_NAMED_RESERVED ? size - at : PF_NAMED_RESERVED);
+        if (rc != -ENOSYS)
+            return rc;
+        rc = 0; /* a store will allocate: docs/platforms.md */
+    }
+    return rc == 0 && ftruncate(fd, (off_t)size) < 0 ? -errno : rc;
 }
 
-int pf_owner_refresh(struct pf_owner *self)
+int pf_owner_refresh(struct pf_owner *self, bool check)
 {
-    int rc = pf__owner_refresh(self);
+    int rc = pf__owner_refresh(self, check);
     if (rc < 0)
         self->id = 0;
     return rc;

@@ -47,7 +47,7 @@ int pf__shm_remap(void **addr, size_t old_size, size_t new_size);
 uint64_t pf__memory_free(void); /* bytes that the machine and the cgroup leave; 0 unknown */
 
 /* named_shm.c: names come checked, without slashes */
-int pf__owner_refresh(struct pf_owner *self);
+int pf__owner_refresh(struct pf_owner *self, bool check);
 void pf__owner_forget(struct pf_owner *self); /* closes what it inherited, if it is there still */
 uint64_t pf__owner_of_pid(int pid);
 int pf__named_file(void);                      /* a descriptor of a file that has no name yet */

@@ -16,7 +16,7 @@ static const char *name_of(const char *tag)
 static void create_open_unlink(void)
 {
     struct pf_owner self = {0};
-    pf_owner_refresh(&self);
+    pf_owner_refresh(&self, true);
     const char *name = name_of("a");
     int fd = pf_named_create(name, 5000, self.id, false);
     CHECK(fd >= 0);
@@ -93,7 +93,7 @@ static void reserved(void)
 static void swept_when_dead(void)
 {
     struct pf_owner self = {0};
-    if (pf_owner_refresh(&self) == -ENOSYS)
+    if (pf_owner_refresh(&self, true) == -ENOSYS)
         return;
     const char *name = name_of("d");
     int ready[2];
@@ -102,7 +102,7 @@ static void swept_when_dead(void)
     pid_t pid = check_fork();
     if (pid == 0) {
         struct pf_owner child = self;
-        CHECK_EQ(pf_owner_refresh(&child), 0);
+        CHECK_EQ(pf_owner_refresh(&child, false), 0);
         CHECK(child.id != self.id);
         close(pf_named_create(name, 100, child.id, false));
         CHECK_EQ(write(ready[1], "", 1), 1);
@@ -133,7 +133,7 @@ static void swept_when_dead(void)
 static void given(void)
 {
     struct pf_owner self = {0};
-    if (pf_owner_refresh(&self) == -ENOSYS)
+    if (pf_owner_refresh(&self, true) == -ENOSYS)
         return;
     const char *name = name_of("e");
     uint64_t owner;
@@ -152,12 +152,12 @@ static void given(void)
 static void lock_lost_and_made_again(void)
 {
     struct pf_owner self = {0};
-    if (pf_owner_refresh(&self) == -ENOSYS)
+    if (pf_owner_refresh(&self, true) == -ENOSYS)
         return;
     uint64_t id = self.id;
     close(self.fd); /* a daemoniser's work; the number may be another's now */
     int other = open("/dev/null", O_RDONLY);
-    CHECK_EQ(pf_owner_refresh(&self), 0);
+    CHECK_EQ(pf_owner_refresh(&self, true), 0);
     CHECK_EQ(self.id, id);
     CHECK(self.fd != other);
     CHECK(fcntl(other, F_GETFD) >= 0);

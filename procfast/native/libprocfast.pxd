@@ -32,7 +32,7 @@ cdef extern from "procfast/named_shm.h" nogil:
     cdef struct pf_owner:
         uint64_t id
         uint64_t epoch
-    int pf_owner_refresh(pf_owner *self)
+    int pf_owner_refresh(pf_owner *self, cbool check)
     void pf_owner_forget(pf_owner *self)
     uint64_t pf_owner_of_pid(int pid)
     int pf_named_create(const char *name, uint64_t size, uint64_t owner, cbool reserve)

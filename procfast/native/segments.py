@@ -19,8 +19,6 @@ __all__ = ["answer", "prepare", "sweep"]
 _DIRECTORY = "/dev/shm"
 _PERIOD = 10.0  # seconds between two sweeps of one process
 
-_owner = 0  # who has swept
-_next_sweep = 0.0
 _answering = 0  # the process that has the exit function
 
 
@@ -33,14 +31,9 @@ def answer() -> None:
 
 
 def prepare() -> None:
-    """To be called before a segment is created: sweeps at the first one, and later when it is time."""
-    global _owner, _next_sweep
-    owner, now = _native.segment_owner(), time.monotonic()
-    if owner != _owner:  # the first time, or the first time after a fork
-        _owner, _next_sweep = owner, now
+    """To be called before a segment is created: sweeps at the first one of a process, and later when it is time."""
+    if _native.segment_look(_PERIOD):
         answer()
-    if owner and now >= _next_sweep:
-        _next_sweep = now + _PERIOD
         sweep()
 
 

@@ -8,9 +8,11 @@ it (`csrc/include/procfast/named_shm.h`). No tracker process is needed, and atta
 from __future__ import annotations
 
 import errno
+import functools
 import mmap
-import os
+import sys
 import types
+from collections.abc import Callable
 from multiprocessing import resource_tracker, shared_memory
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from multiprocessing.shared_memory import SharedMemory as _Original
 else:
     _Original = original(shared_memory.SharedMemory)
+
+_map: Callable[[int, int], mmap.mmap] = mmap.mmap
+if sys.version_info >= (3, 13):
+    _map = functools.partial(mmap.mmap, trackfd=False)  # it needs no descriptor of its own
 
 _known: dict[str, bool] = {}  # names that this process has native access to: {_name: created here}
 _KNOWN_MOST = 4096
@@ -43,6 +49,8 @@ class SharedMemory(_Original, metaclass=ExactTwin):
     close() gives up this object's access, unlink() removes the name.
     """
 
+    _fd: int
+
     def __init__(
         self,
         name: str | None = None,
@@ -61,37 +69,32 @@ class SharedMemory(_Original, metaclass=ExactTwin):
         if create and size == 0:
             raise ValueError("'size' must be a positive number different from zero")
         if create:
-            self._create(name, size, track, reserve)
+            segments.prepare()
+            while self._fd < 0:
+                self._name = shared_memory._make_filename() if name is None else "/" + name
+                try:
+                    self._fd = _native.segment_create(self._name, size, track, reserve)
+                except OSError as error:
+                    taken = error.errno == errno.EEXIST
+                    if not (taken and name is None) and not _made_room(error, self._name):
+                        raise
         elif name is None:
             raise ValueError("'name' can only be None if create=True")
         else:
             self._name = "/" + name
-            self._fd, self._size = _native.segment_open(self._name)
+            self._fd = _native.segment_open(self._name)
         if len(_known) >= _KNOWN_MOST:
             _known.clear()  # all it costs is that resource_tracker.unregister(), if called, complains
         _known[self._name] = create
         self._track = track
         try:
-            self._mmap = mmap.mmap(self._fd, self._size)
+            self._mmap = _map(self._fd, 0)
         except BaseException:
             if create:
                 self.unlink()
             raise
+        self._size = len(self._mmap)  # on some systems, whole pages
         self._buf = memoryview(self._mmap)
-
-    def _create(self, name: str | None, size: int, track: bool, reserve: bool) -> None:
-        segments.prepare()
-        if name is not None:
-            self._fd = _create("/" + name, size, track, reserve)
-            self._name = "/" + name
-        while self._fd < 0:
-            name = shared_memory._make_filename()
-            try:
-                self._fd = _create(name, size, track, reserve)
-            except FileExistsError:
-                continue
-            self._name = name
-        self._size = os.fstat(self._fd).st_size
 
     def unlink(self) -> None:
         """Remove the name, for all processes; who has it attached keeps its access.
@@ -105,16 +108,11 @@ class SharedMemory(_Original, metaclass=ExactTwin):
             _known.pop(self._name, None)
 
 
-def _create(name: str, size: int, track: bool, reserve: bool) -> int:
-    """A descriptor. What is in the way of it, but its owner is dead, is swept first."""
-    try:
-        return _native.segment_create(name, size, track, reserve)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOSPC):
-            raise
-        if not segments.sweep([name.encode()] if error.errno == errno.EEXIST else None):
-            raise
-    return _native.segment_create(name, size, track, reserve)
+def _made_room(error: OSError, name: str) -> bool:
+    """Whether something was in the way whose owner is dead: it is not, then."""
+    if error.errno == errno.EEXIST:
+        return bool(segments.sweep([name.encode()]))
+    return error.errno == errno.ENOSPC and bool(segments.sweep())
 
 
 class ShareableList(shared_memory.ShareableList, metaclass=ExactTwin):

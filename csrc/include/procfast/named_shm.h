@@ -32,9 +32,9 @@ struct pf_owner {
     int fd;         /* holds the lock */
 };
 
-/* Makes this process an owner, once, and again after a fork; a few hundred nanoseconds otherwise. The same owner is
- * not to be used by two threads at once. 0, or why id is 0. */
-PF_API int pf_owner_refresh(struct pf_owner *self);
+/* Makes this process an owner, once, and again after a fork, and with `check` after somebody closed its descriptor. The
+ * same owner is not to be used by two threads at once. 0, or why id is 0. */
+PF_API int pf_owner_refresh(struct pf_owner *self, bool check);
 
 /* What this child must do with the one it inherited: its parent's death is not to be hidden by it. */
 PF_API void pf_owner_forget(struct pf_owner *self);

@@ -29,8 +29,21 @@ cdef int check_named(int rc, object name) except -1:
 
 def segment_owner():
     """The number that stands for this process in what it creates; 0 where segments carry no records."""
-    pf_owner_refresh(&this_process)
+    pf_owner_refresh(&this_process, True)
     return this_process.id
+
+
+cdef int64_t next_look = 0  # of this process, at its first segment too
+
+
+def segment_look(double seconds):
+    """Whether nobody has asked in this process for so long; the answer counts as a look."""
+    global next_look
+    cdef int64_t now = pf_now()
+    if pf_epoch() == this_process.epoch and now < next_look:
+        return False
+    next_look = now + <int64_t>(seconds * 1e9)
+    return True
 
 
 def segment_owner_of(int pid):
@@ -54,7 +67,7 @@ def segment_create(name, object size, bint track, bint reserve):
 
 
 def segment_open(name):
-    """(descriptor, size) of an existing segment. FileNotFoundError, OSError."""
+    """A descriptor of an existing segment. FileNotFoundError, OSError."""
     cdef bytes text = named(name)
     cdef const char *raw = text
     cdef uint64_t size = 0
@@ -63,7 +76,7 @@ def segment_open(name):
         with nogil:
             rc = pf_named_open(raw, &size)
         if rc != -EINTR:
-            return check_named(rc, name), size
+            return check_named(rc, name)
         PyErr_CheckSignals()
 
 

@@ -3,9 +3,9 @@
 
 #ifdef PF__OS_DARWIN
 
-int pf__owner_refresh(struct pf_owner *self)
+int pf__owner_refresh(struct pf_owner *self, bool check)
 {
-    (void)self;
+    (void)self, (void)check;
     return -ENOSYS;
 }
 

@@ -128,10 +128,10 @@ void pf__owner_forget(struct pf_owner *self)
         close(self->fd); /* the parent's lock stays with the parent's descriptor */
 }
 
-int pf__owner_refresh(struct pf_owner *self)
+int pf__owner_refresh(struct pf_owner *self, bool check)
 {
     uint64_t epoch = pf_epoch();
-    if (self->id && self->epoch == epoch && in_place(self))
+    if (self->id && self->epoch == epoch && (!check || in_place(self)))
         return 0;
     if (self->epoch != epoch)
         pf_owner_forget(self);
@@ -171,7 +171,8 @@ static bool alive(const struct pf_owner *self, uint64_t owner)
 
 /* ---- segments */
 
-/* Tells sweeps not to bother. One that is looking just now is told by the open descriptor. */
+/* Tells sweeps not to bother. One that is looking just now is told by the open descriptor; so is one that finds the
+ * creator dead, but a child that inherited the mapping alive. */
 static void mark_used(int fd)
 {
     struct flock lock = byte_lock(F_RDLCK, 0);
@@ -181,10 +182,8 @@ static void mark_used(int fd)
 int pf__named_file(void)
 {
     int fd = open(DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0) {
-        mark_used(fd);
+    if (fd >= 0)
         return fd;
-    }
     return errno == EISDIR || errno == EOPNOTSUPP || errno == EINVAL || errno == EPERM ? -ENOSYS : -errno;
 }
 
