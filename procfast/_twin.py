@@ -8,21 +8,21 @@ from typing import Any
 def original(cls: type) -> Any:
     """The standard library's own class, where a twin may stand in its place by now."""
     while isinstance(cls, Twin):
-        cls = cls.__base__ or object
+        cls = cls.__bases__[-1]
     return cls
 
 
 class Twin(type):
-    """The metaclass of a class that extends one of the standard library's and shall be taken for it.
+    """The metaclass of a class that extends one of the standard library's, its last base, and shall be taken for it.
 
     `isinstance` and `issubclass` hold both ways: what is made by either class is an instance of both.
     """
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, cls.__base__ or object)
+        return isinstance(instance, original(cls))
 
     def __subclasscheck__(cls, subclass: type) -> bool:
-        return issubclass(subclass, cls.__base__ or object)
+        return issubclass(subclass, original(cls))
 
 
 class ExactTwin(Twin):
@@ -31,7 +31,7 @@ class ExactTwin(Twin):
     def __new__(
         mcls, name: str, bases: tuple[type, ...], space: dict[str, Any], **kwds: Any
     ) -> Any:
-        originals = tuple(b.__base__ if isinstance(b, ExactTwin) else b for b in bases)
+        originals = tuple(original(b) if isinstance(b, ExactTwin) else b for b in bases)
         if originals != bases:
-            return type(name, originals, space, **kwds)  # type: ignore[arg-type]
+            return type(name, originals, space, **kwds)
         return super().__new__(mcls, name, bases, space, **kwds)

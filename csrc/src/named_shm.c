@@ -80,7 +80,7 @@ int pf_named_create(const char *name, uint64_t size, uint64_t owner, bool reserv
         fd = by_name(name, O_CREAT | O_EXCL);
     if (fd < 0)
         return fd;
-    rc = owner ? pf__named_record(fd, owner) : 0;
+    rc = owner ? pf__named_record(fd, name, owner) : 0;
     if (rc == -ENOSYS)
         rc = 0;
     if (rc == 0)
@@ -92,7 +92,7 @@ int pf_named_create(const char *name, uint64_t size, uint64_t owner, bool reserv
             if ((fd = by_name(name, O_CREAT | O_EXCL)) < 0)
                 return fd;
             named = true;
-            rc = owner ? pf__named_record(fd, owner) : 0;
+            rc = owner ? pf__named_record(fd, name, owner) : 0;
             if (rc == 0 || rc == -ENOSYS)
                 rc = fill(fd, size, reserve);
         }

@@ -53,7 +53,7 @@ uint64_t pf__owner_of_pid(int pid);
 int pf__named_file(void);                      /* a descriptor of a file that has no name yet */
 int pf__named_link(int fd, const char *name);
 int pf__named_room(int fd, uint64_t size);     /* -ENOSPC: there is less */
-int pf__named_record(int fd, uint64_t owner);  /* 0 takes the record off */
+int pf__named_record(int fd, const char *name, uint64_t owner); /* 0 takes the record off */
 int pf__named_open(const char *name);
 int pf__named_owner(const char *name, uint64_t *owner);
 int pf__named_fend(const struct pf_owner *self, const char *name); /* no sweep is about to remove the name */

@@ -28,6 +28,10 @@ cdef extern from "procfast/self.h" nogil:
     pf_thread *pf_thread_self()
     uint64_t pf_pid_namespace()
 
+cdef extern from "procfast/shm.h" nogil:
+    int pf_shm_map(int fd, uint64_t offset, size_t size, void **addr)
+    int pf_shm_unmap(void *addr, size_t size)
+
 cdef extern from "procfast/named_shm.h" nogil:
     cdef struct pf_owner:
         uint64_t id

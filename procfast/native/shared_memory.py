@@ -8,11 +8,7 @@ it (`csrc/include/procfast/named_shm.h`). No tracker process is needed, and atta
 from __future__ import annotations
 
 import errno
-import functools
-import mmap
-import sys
 import types
-from collections.abc import Callable
 from multiprocessing import resource_tracker, shared_memory
 from typing import TYPE_CHECKING
 
@@ -26,15 +22,11 @@ if TYPE_CHECKING:
 else:
     _Original = original(shared_memory.SharedMemory)
 
-_map: Callable[[int, int], mmap.mmap] = mmap.mmap
-if sys.version_info >= (3, 13):
-    _map = functools.partial(mmap.mmap, trackfd=False)  # it needs no descriptor of its own
-
 _known: dict[str, bool] = {}  # names that this process has native access to: {_name: created here}
 _KNOWN_MOST = 4096
 
 
-class SharedMemory(_Original, metaclass=ExactTwin):
+class SharedMemory(_native.Segment, _Original, metaclass=ExactTwin):
     """Memory with a name, of `size` bytes, by which other processes attach to it: `multiprocessing`'s SharedMemory.
 
     create=True makes a new one, called `name` or by a name of its own; otherwise one called `name` is attached to.
@@ -48,8 +40,6 @@ class SharedMemory(_Original, metaclass=ExactTwin):
 
     close() gives up this object's access, unlink() removes the name.
     """
-
-    _fd: int
 
     def __init__(
         self,
@@ -70,31 +60,29 @@ class SharedMemory(_Original, metaclass=ExactTwin):
             raise ValueError("'size' must be a positive number different from zero")
         if create:
             segments.prepare()
-            while self._fd < 0:
-                self._name = shared_memory._make_filename() if name is None else "/" + name
+            own, fd = "", -1
+            while fd < 0:
+                own = shared_memory._make_filename() if name is None else "/" + name
                 try:
-                    self._fd = _native.segment_create(self._name, size, track, reserve)
+                    fd = _native.segment_create(own, size, track, reserve)
                 except OSError as error:
                     taken = error.errno == errno.EEXIST
-                    if not (taken and name is None) and not _made_room(error, self._name):
+                    if not (taken and name is None) and not _made_room(error, own):
                         raise
         elif name is None:
             raise ValueError("'name' can only be None if create=True")
         else:
-            self._name = "/" + name
-            self._fd = _native.segment_open(self._name)
+            own = "/" + name
+            fd, size = _native.segment_open(own)
         if len(_known) >= _KNOWN_MOST:
             _known.clear()  # all it costs is that resource_tracker.unregister(), if called, complains
-        _known[self._name] = create
-        self._track = track
+        _known[own] = create
         try:
-            self._mmap = _map(self._fd, 0)
+            self._hold(own, fd, size, track)
         except BaseException:
             if create:
                 self.unlink()
             raise
-        self._size = len(self._mmap)  # on some systems, whole pages
-        self._buf = memoryview(self._mmap)
 
     def unlink(self) -> None:
         """Remove the name, for all processes; who has it attached keeps its access.

@@ -8,7 +8,7 @@
  *   hold it would keep the memory of a segment that another process has unlinked.
  * - The record of a segment names its owner. It is the file's access time, in a year beyond 4000: the kernel leaves a
  *   time in the future alone (relatime, noatime), and so do stores through mappings, which advance the modification
- *   time. A check sum over the inode keeps a copy of the file from being taken for ours.
+ *   time. A check sum over the name keeps a copy of the file from being taken for ours.
  * - Does anybody have it open or mapped? A lease (F_SETLEASE, F_WRLCK) is granted only where nobody does: by any program,
  *   of any user, in any namespace, descriptors closed or not.
  *

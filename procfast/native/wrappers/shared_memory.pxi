@@ -1,5 +1,7 @@
 # Named segments (csrc/include/procfast/named_shm.h). Names: as SharedMemory._name has them; a slash in front does not count.
 
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.errno cimport EBUSY
 
 # This process as the owner of segments: its descriptor lives as long as the process. A fork makes it another's.
@@ -67,7 +69,7 @@ def segment_create(name, object size, bint track, bint reserve):
 
 
 def segment_open(name):
-    """A descriptor of an existing segment. FileNotFoundError, OSError."""
+    """(descriptor, size) of an existing segment. FileNotFoundError, OSError."""
     cdef bytes text = named(name)
     cdef const char *raw = text
     cdef uint64_t size = 0
@@ -76,8 +78,101 @@ def segment_open(name):
         with nogil:
             rc = pf_named_open(raw, &size)
         if rc != -EINTR:
-            return check_named(rc, name)
+            return check_named(rc, name), size
         PyErr_CheckSignals()
+
+
+cdef class Mapping:
+    """The memory of a segment, as a buffer: what SharedMemory needs of mmap.mmap, for half the time."""
+
+    cdef void *base
+    cdef Py_ssize_t size
+    cdef Py_ssize_t exports
+
+    def __cinit__(self, int fd, Py_ssize_t size):
+        if size <= 0:
+            raise ValueError("cannot mmap an empty file")
+        check(pf_shm_map(fd, 0, size, &self.base))
+        self.size = size
+
+    def __dealloc__(self):
+        if self.base != NULL:
+            pf_shm_unmap(self.base, self.size)
+
+    def __len__(self):
+        return self.size
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        if self.base == NULL:
+            raise ValueError("the shared memory is closed")
+        PyBuffer_FillInfo(view, self, self.base, self.size, 0, flags)
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.exports -= 1
+
+    def close(self):
+        """Give it up. BufferError while there are views."""
+        if self.exports:
+            raise BufferError("cannot close exported pointers exist")
+        cdef void *base = self.base
+        self.base = NULL
+        if base != NULL:
+            pf_shm_unmap(base, self.size)
+
+
+cdef class Segment:
+    """What a SharedMemory holds: the attributes and properties of the standard library's, and how it lets go."""
+
+    cdef public object _name, _buf, _mmap, _size, _track
+    cdef public int _fd
+
+    def __cinit__(self):
+        self._fd = -1
+
+    def __del__(self):
+        try:
+            self.close()
+        except OSError:
+            pass
+
+    def _hold(self, name, int fd, Py_ssize_t size, track):
+        """Take over a descriptor; its memory is mapped."""
+        self._name = name
+        self._fd = fd
+        self._size = size
+        self._track = track
+        self._mmap = Mapping(fd, size)
+        self._buf = PyMemoryView_FromObject(self._mmap)
+
+    @property
+    def buf(self):
+        """A memoryview of the memory; None after close()."""
+        return self._buf
+
+    @property
+    def name(self):
+        """The name by which other processes attach to it."""
+        name = self._name
+        return name[1:] if name is not None and name.startswith("/") else name
+
+    @property
+    def size(self):
+        """In bytes."""
+        return self._size
+
+    def close(self):
+        """Give up this object's access; the segment stays. BufferError while there are views of it."""
+        if self._buf is not None:
+            self._buf.release()
+            self._buf = None
+        if self._mmap is not None:
+            self._mmap.close()
+            self._mmap = None
+        cdef int fd = self._fd
+        if fd >= 0:
+            self._fd = -1
+            close(fd)
 
 
 def segment_unlink(name, bint open_here):

@@ -40,9 +40,12 @@ static uint64_t low(uint64_t x, unsigned bits)
     return x & ((UINT64_C(1) << bits) - 1);
 }
 
-static struct timespec record_of(uint64_t owner, ino_t inode)
+static struct timespec record_of(uint64_t owner, const char *name)
 {
-    uint64_t sum = low(mixed(owner ^ mixed((uint64_t)inode)), SUM_BITS);
+    uint64_t sum = owner;
+    while (*name)
+        sum = mixed(sum ^ (unsigned char)*name++);
+    sum = low(sum, SUM_BITS);
     return (struct timespec){
         .tv_sec = (time_t)(UINT64_C(1) << TIME_BIT | owner >> LOW_BITS),
         .tv_nsec = (long)(low(owner, LOW_BITS) << SUM_BITS | sum),
@@ -50,13 +53,13 @@ static struct timespec record_of(uint64_t owner, ino_t inode)
 }
 
 /* The owner of a file that a sweep may be about: a plain file of ours, with a record. */
-static uint64_t owner_in(const struct stat *st)
+static uint64_t owner_in(const struct stat *st, const char *name)
 {
     uint64_t seconds = (uint64_t)st->st_atim.tv_sec, rest = (uint64_t)st->st_atim.tv_nsec;
     if (!S_ISREG(st->st_mode) || st->st_uid != geteuid() || seconds >> TIME_BIT != 1)
         return 0;
     uint64_t owner = low(seconds, TIME_BIT) << LOW_BITS | rest >> SUM_BITS;
-    return record_of(owner, st->st_ino).tv_nsec == st->st_atim.tv_nsec ? owner : 0;
+    return record_of(owner, name).tv_nsec == st->st_atim.tv_nsec ? owner : 0;
 }
 
 static void path_of(char *path, const char *name)
@@ -207,14 +210,11 @@ int pf__named_room(int fd, uint64_t size)
     return fs.f_bavail < size / fs.f_frsize + (size % fs.f_frsize != 0) ? -ENOSPC : 0;
 }
 
-int pf__named_record(int fd, uint64_t owner)
+int pf__named_record(int fd, const char *name, uint64_t owner)
 {
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return -errno;
     struct timespec times[2] = {{0, UTIME_NOW}, {0, UTIME_OMIT}};
     if (owner)
-        times[0] = record_of(owner, st.st_ino);
+        times[0] = record_of(owner, name);
     return futimens(fd, times) < 0 ? -errno : 0;
 }
 
@@ -234,7 +234,7 @@ int pf__named_owner(const char *name, uint64_t *owner)
     struct stat st;
     if (lstat(path, &st) < 0)
         return -errno;
-    *owner = owner_in(&st);
+    *owner = owner_in(&st, name);
     return 0;
 }
 
@@ -259,8 +259,8 @@ int pf__named_give(const char *name, uint64_t from, uint64_t to)
     int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return -errno;
-    int rc = fstat(fd, &st) < 0 ? -errno : owner_in(&st) == from;
-    if (rc > 0 && pf__named_record(fd, to) < 0)
+    int rc = fstat(fd, &st) < 0 ? -errno : owner_in(&st, name) == from;
+    if (rc > 0 && pf__named_record(fd, name, to) < 0)
         rc = -errno;
     close(fd);
     return rc;
@@ -284,7 +284,7 @@ int pf__named_sweep(const struct pf_owner *self, const char *name, uint64_t dead
     PATH(name);
     struct stat st, now;
     uint64_t owner;
-    if (!self->id || self->epoch != pf_epoch() || lstat(path, &st) < 0 || !(owner = owner_in(&st)))
+    if (!self->id || self->epoch != pf_epoch() || lstat(path, &st) < 0 || !(owner = owner_in(&st, name)))
         return 0;
     if (owner != dead && alive(self, owner))
         return 0;
@@ -293,7 +293,7 @@ int pf__named_sweep(const struct pf_owner *self, const char *name, uint64_t dead
         return errno == ENOENT || errno == EAGAIN ? 0 : -errno; /* another sweep was first */
     int rc = alone(fd);
     /* Nobody could open it since. Has the name been another's, or the owner? */
-    if (rc == 1 && (fstat(fd, &now) < 0 || now.st_ino != st.st_ino || now.st_nlink != 1 || owner_in(&now) != owner ||
+    if (rc == 1 && (fstat(fd, &now) < 0 || now.st_ino != st.st_ino || now.st_nlink != 1 || owner_in(&now, name) != owner ||
                     lstat(path, &now) < 0 || now.st_ino != st.st_ino))
         rc = 0;
     if (rc == 1 && unlink(path) < 0)

@@ -37,9 +37,9 @@ int pf__named_room(int fd, uint64_t size)
     return -ENOSYS;
 }
 
-int pf__named_record(int fd, uint64_t owner)
+int pf__named_record(int fd, const char *name, uint64_t owner)
 {
-    (void)fd, (void)owner;
+    (void)fd, (void)name, (void)owner;
     return -ENOSYS;
 }
 
