@@ -19,10 +19,16 @@ class Twin(type):
     """
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, original(cls))
+        twin = cls.__bases__[-1]
+        if isinstance(twin, Twin):  # cls is a subclass of one
+            return super().__instancecheck__(instance)
+        return isinstance(instance, twin)
 
     def __subclasscheck__(cls, subclass: type) -> bool:
-        return issubclass(subclass, original(cls))
+        twin = cls.__bases__[-1]
+        if isinstance(twin, Twin):
+            return super().__subclasscheck__(subclass)
+        return issubclass(subclass, twin)
 
 
 class ExactTwin(Twin):

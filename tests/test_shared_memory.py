@@ -574,6 +574,7 @@ def test_subclass_has_its_hooks(make):
     other = Attach(ours.name)
     assert other.size == 100 and calls == [ours.name]
     assert isinstance(other, Original) and isinstance(other, type(ours))
+    assert isinstance(other, Attach) and not isinstance(ours, Attach)
     other.close()
     assert calls[-1] == "close"
 

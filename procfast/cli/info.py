@@ -147,7 +147,11 @@ def main(argv: list[str] | None = None) -> int:
 def _sweep(as_json: bool) -> int:
     from procfast import _backend
 
-    _backend.load("native")  # only its segments carry records
+    try:
+        _backend.load("native")  # only its segments carry records
+    except ImportError as error:
+        print(error, file=sys.stderr)
+        return 1
     names = importlib.import_module("procfast.native.segments").sweep()
     if as_json:
         print(json.dumps({"swept": names}))

@@ -19,6 +19,8 @@ __all__ = ["answer", "prepare", "sweep"]
 _DIRECTORY = "/dev/shm"
 _PERIOD = 10.0  # seconds between two sweeps of one process
 
+_PAUSES = (0, 0.001, 0.004, 0.016)  # before each look: another process may be looking for a moment
+
 _answering = 0  # the process that has the exit function
 
 
@@ -47,12 +49,7 @@ def sweep(names: list[bytes] | None = None) -> list[str]:
     if not _native.segment_owner():
         return swept
     busy = _names() if names is None else names
-    for pause in (
-        0,
-        0.001,
-        0.004,
-        0.016,
-    ):  # those that another process may be looking at for a moment
+    for pause in _PAUSES:
         time.sleep(pause)
         found = {name: _native.segment_sweep(name) for name in busy}
         swept += [os.fsdecode(name) for name, done in found.items() if done]
@@ -76,6 +73,8 @@ def _leave() -> None:
     Else this is the last of its group, and removes what nobody uses.
     """
     owner = _native.segment_owner()
+    if not owner:
+        return  # there are no records
     parent = multiprocessing.process.parent_process()
     heir = _native.segment_owner_of(parent.pid) if parent and parent.pid else 0
     removed = []
