@@ -11,20 +11,16 @@
 
 #include "procfast/clock.h"
 
-/* glibc 2.30; older headers lack it, and musl. */
+/* glibc 2.30: older headers lack it, and musl does. */
 extern int sem_clockwait(sem_t *, clockid_t, const struct timespec *) __attribute__((weak));
-
-#ifdef __GLIBC__
-#define FOLDER "/dev/shm/sem."
-#else
-#define FOLDER "/dev/shm/"
-#endif
+extern const char *gnu_get_libc_version(void) __attribute__((weak));
 
 /* The file behind a name, to be looked at; never a link. */
 static int file_of(const char *name)
 {
-    char path[sizeof FOLDER + 256];
-    if ((size_t)snprintf(path, sizeof path, FOLDER "%s", name + (*name == '/')) >= sizeof path)
+    char path[300];
+    const char *prefix = gnu_get_libc_version ? "sem." : ""; /* musl has none */
+    if ((size_t)snprintf(path, sizeof path, "/dev/shm/%s%s", prefix, name + 1) >= sizeof path)
         return -ENAMETOOLONG;
     int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
