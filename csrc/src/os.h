@@ -59,6 +59,7 @@ int pf__parent_open(void);                            /* one of the caller that 
 /* pipe.c */
 int pf__pipe_open(int fds[2]);                        /* close-on-exec from the first moment */
 ssize_t pf__pipe_now(int fd, bool out, void *data, size_t size); /* read or write what does not block; -EAGAIN */
+int pf__pipe_again(int fd, bool out);                 /* the same pipe, non-blocking, on a description of its own */
 
 /* named.c: named semaphores; sem is a sem_t */
 int64_t pf__sem_owner(const char *name);              /* a user id */

@@ -39,10 +39,11 @@ _Mover = Callable[[int, memoryview], int]
 
 
 class _Deadline:
-    """Monotonic; None: never."""
+    """Monotonic; None: never; 0: has always passed."""
 
     def __init__(self, timeout: float | None) -> None:
-        self.at = None if timeout is None else time.monotonic() + max(timeout, 0)
+        now = time.monotonic()
+        self.at = None if timeout is None else now + timeout if timeout > 0 else 0.0
 
     def left(self) -> float | None:
         """Seconds, at least 0."""
@@ -81,34 +82,41 @@ def _polled(out: bool) -> _Mover:
     return moved
 
 
-def _nowait(out: bool) -> _Mover:
-    """By preadv2 and pwritev2, which know a flag for it (Linux; for pipes and sockets from 6.4 on)."""
+def _nowait(out: bool, at_end: contextlib.ExitStack) -> _Mover:
+    """By preadv2 and pwritev2, which know a flag for it (Linux; for pipes and sockets from 6.4 on).
+
+    An older Linux opens the pipe once more, non-blocking, for the time of the call.
+    """
     if not _NOWAIT:
         return _polled(out)
-    move, polled = os.pwritev if out else os.preadv, _polled(out)
+    move, plain, polled, own = os.pwritev if out else os.preadv, _plain(out), _polled(out), -1
     known = True
 
     def moved(fd: int, data: memoryview) -> int:
-        nonlocal known
+        nonlocal known, own
         if known:
             try:
                 return move(fd, [data], -1, _NOWAIT)
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
                     raise
-                known = False
-        return polled(fd, data)
+            known = False
+            with contextlib.suppress(OSError):  # a socket, no /proc
+                flags = os.O_NONBLOCK | (os.O_WRONLY if out else os.O_RDONLY)
+                own = os.open(f"/proc/self/fd/{fd}", flags)
+                at_end.callback(os.close, own)
+        return polled(fd, data) if own < 0 else plain(own, data)
 
     return moved
 
 
-def _mover(fd: int, out: bool) -> _Mover:
+def _mover(fd: int, out: bool, at_end: contextlib.ExitStack) -> _Mover:
     flags, mode = fcntl.fcntl(fd, fcntl.F_GETFL), os.fstat(fd).st_mode
     if flags & os.O_ACCMODE == (os.O_RDONLY if out else os.O_WRONLY):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # poll(2) would wait for ever
     if flags & os.O_NONBLOCK or stat.S_ISREG(mode):
         return _plain(out)
-    return _nowait(out) if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else _polled(out)
+    return _nowait(out, at_end) if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else _polled(out)
 
 
 def _ours(error: BaseException) -> bool:
@@ -122,23 +130,24 @@ class _Pipes(_posix.Pipes):
         return os.pipe()
 
     def _move(self, fd: int, out: bool, data: memoryview, timeout: float | None) -> tuple[int, int]:
-        deadline, done = _Deadline(timeout), 0
+        done = 0
         try:
-            move = _mover(fd, out)
-            while done < len(data):
-                try:
-                    n = move(fd, data[done : done + _MOST])
-                except BlockingIOError as error:
-                    if not _ours(error):
-                        raise
-                    if not _ready(fd, out, deadline):
+            with contextlib.ExitStack() as at_end:
+                deadline, move = _Deadline(timeout), _mover(fd, out, at_end)
+                while done < len(data):
+                    try:
+                        n = move(fd, data[done : done + _MOST])
+                    except BlockingIOError as error:
+                        if not _ours(error):
+                            raise
+                        if not _ready(fd, out, deadline):
+                            return errno.ETIMEDOUT, done
+                        continue
+                    if not n:
+                        return errno.EPIPE, done
+                    done += n
+                    if deadline.at and done < len(data) and not deadline.left():
                         return errno.ETIMEDOUT, done
-                    continue
-                if not n:
-                    return errno.EPIPE, done
-                done += n
-                if timeout is not None and timeout > 0 and done < len(data) and not deadline.left():
-                    return errno.ETIMEDOUT, done
         except BaseException as error:
             if isinstance(error, OSError) and _ours(error):
                 return error.errno or errno.EIO, done
