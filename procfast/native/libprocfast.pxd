@@ -108,6 +108,7 @@ cdef extern from "procfast/link.h" nogil:
     void pf_link_unwire(pf_link *l, unsigned end, int fd)
     int pf_link_expose(pf_link *l, unsigned end)
     cbool pf_link_renew(pf_link *l)
+    cbool pf_link_intact(const pf_link *l)
     void pf_link_close(pf_link *l)
 
 # --- processes (wrappers/process.pxi, wrappers/features.pxi)
