@@ -4,6 +4,8 @@ pipe           a pipe, as two descriptors
 read_exactly   read so many bytes, not fewer
 read_into      fill a buffer
 write_all      write everything
+NamedSemaphore a semaphore that any program opens by its name; sem_unlink takes a name away
+MessageQueue   a POSIX message queue, likewise; mq_unlink
 
 The backend is the one that `procfast.backend` names; the results are the same on each.
 """

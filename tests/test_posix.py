@@ -302,6 +302,51 @@ def test_two_writers_to_a_full_pipe(posix, child):
     assert [child.end(pid) for pid in pids] == [0, 0]
 
 
+OLDER = """
+import ctypes, errno, os, platform, struct, sys
+from procfast import _backend
+
+posix = _backend.load(sys.argv[1], "posix")
+numbers = {"x86_64": (327, 328), "aarch64": (286, 287)}[platform.machine()]  # preadv2, pwritev2
+program = [(0x20, 0, 0, 0), (0x15, 1, 0, numbers[0]), (0x15, 0, 1, numbers[1])]
+program += [(0x06, 0, 0, 0x00050000 | errno.EOPNOTSUPP), (0x06, 0, 0, 0x7FFF0000)]
+filters = b"".join(struct.pack("HBBI", *line) for line in program)
+buffer = ctypes.create_string_buffer(filters)
+fprog = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(buffer)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, fprog, 0, 0) == 0, ctypes.get_errno()
+
+before = sorted(os.listdir("/proc/self/fd"))
+for _ in range(2):
+    r, w = posix.pipe()
+    try:
+        posix.write_all(w, bytes(1 << 20), 0.1)
+        sys.exit("no timeout")
+    except TimeoutError as error:
+        assert posix.read_exactly(r, error.done, 5) == bytes(error.done)
+    try:
+        posix.read_exactly(r, 1, 0.1)
+        sys.exit("no timeout")
+    except TimeoutError as error:
+        assert error.done == 0
+    assert os.get_blocking(r) and os.get_blocking(w)
+    posix.write_all(w, b"abc")
+    os.close(w)
+    try:
+        posix.read_exactly(r, 5)
+    except EOFError as error:
+        assert error.partial == b"abc"
+    os.close(r)
+assert sorted(os.listdir("/proc/self/fd")) == before
+"""
+
+
+def test_older_kernel(backend, python):
+    """Where preadv2 and pwritev2 know no pipes (Linux before 6.4): a filter refuses them."""
+    python("-c", OLDER, backend.name)
+
+
 # -- the other end ---------------------------------------------------------------------------------
 
 

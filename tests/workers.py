@@ -1,6 +1,7 @@
 """What the tests run in other processes; a spawned child must be able to import it."""
 
 import faulthandler
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.queues
@@ -519,6 +520,46 @@ def _descriptor(passed) -> Descriptor:
 def posix_echo(backend: str, r: Descriptor, w: Descriptor) -> None:
     posix = posix_of(backend)
     posix.write_all(w, b"x" * 50_000, 30)
+
+
+def take_and_give(take, give, ready=None) -> None:
+    """Takes a permit of one semaphore, gives one to the other."""
+    if ready is not None:
+        ready.put("ready")
+    assert take.acquire(timeout=30)
+    give.release()
+
+
+def take_and_stay(semaphore, ready) -> None:
+    assert semaphore.acquire(timeout=30)
+    ready.put("ready")
+    sleep_forever()
+
+
+def wait_for_permit(semaphore, ready) -> None:
+    ready.put("ready")
+    semaphore.acquire()
+
+
+def count_up(semaphore, file: str, times: int) -> None:
+    """A counter in a file, guarded by nothing else."""
+    for _ in range(times):
+        with semaphore, open(file, "r+") as f:
+            number = int(f.read())
+            f.seek(0)
+            f.write(str(number + 1))
+
+
+def answer_messages(questions, answers) -> None:
+    while (message := questions.receive(30)).data:
+        answers.send(message.data.upper(), message.priority, 30)
+
+
+def send_numbered(queue, tag: int, ready=None) -> None:
+    for number in itertools.count():
+        queue.send(b"%d %d" % (tag, number), timeout=30)
+        if number == 20 and ready is not None:
+            ready.put("ready")
 
 
 # -- shared memory --------------------------------------------------------------------------------

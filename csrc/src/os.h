@@ -74,5 +74,19 @@ int pf__parent_open(void);                            /* one of the caller that 
 /* pipe.c */
 int pf__pipe_open(int fds[2]);                        /* close-on-exec from the first moment */
 ssize_t pf__pipe_now(int fd, bool out, void *data, size_t size); /* read or write what does not block; -EAGAIN */
+int pf__pipe_again(int fd, bool out);                 /* the same pipe, non-blocking, on a description of its own */
+
+/* named.c: named semaphores; sem is a sem_t */
+int64_t pf__sem_owner(const char *name);              /* a user id */
+int pf__sem_mode(const char *name, unsigned mode);
+int pf__sem_wait(void *sem, int64_t deadline);        /* 0, -ETIMEDOUT, -EINTR */
+int pf__sem_value(void *sem);
+
+/* mqueue.c: a descriptor; nothing blocks: -EAGAIN */
+int pf__mqueue_open(const char *name, bool create, bool read, bool write, unsigned mode, long most, long size);
+int pf__mqueue_unlink(const char *name);
+int pf__mqueue_attributes(int fd, long *most, long *size, long *count);
+int pf__mqueue_send(int fd, const void *data, size_t size, unsigned priority);
+ssize_t pf__mqueue_receive(int fd, void *data, size_t size, unsigned *priority);
 
 #endif

@@ -42,7 +42,14 @@ int pf_pipe_open(int fds[2])
     return 0;
 }
 
-static int way_of(int fd, bool out, enum way *way)
+struct target {
+    int fd;
+    bool out;
+    enum way way;
+    int own; /* another description of the pipe, non-blocking; -1: none */
+};
+
+static int aim(struct target *t, int fd, bool out)
 {
     struct stat st;
     int flags = fcntl(fd, F_GETFL);
@@ -50,10 +57,11 @@ static int way_of(int fd, bool out, enum way *way)
         return -errno;
     if ((flags & O_ACCMODE) == (out ? O_RDONLY : O_WRONLY))
         return -EBADF; /* poll(2) would wait for ever */
-    *way = S_ISSOCK(st.st_mode)                              ? SOCKET
-           : (flags & O_NONBLOCK) || S_ISREG(st.st_mode)     ? PLAIN
-           : S_ISFIFO(st.st_mode)                            ? NOWAIT
-                                                             : POLLED;
+    enum way way = S_ISSOCK(st.st_mode)                          ? SOCKET
+                   : (flags & O_NONBLOCK) || S_ISREG(st.st_mode) ? PLAIN
+                   : S_ISFIFO(st.st_mode)                        ? NOWAIT
+                                                                 : POLLED;
+    *t = (struct target){fd, out, way, -1};
     return 0;
 }
 
@@ -71,38 +79,40 @@ static int ready(int fd, bool out, int64_t deadline)
 }
 
 /* What can be moved now: a number of bytes, 0 at the end of file, -EAGAIN, ... */
-static ssize_t move(int fd, bool out, enum way *way, char *data, size_t size)
+static ssize_t move(struct target *t, char *data, size_t size)
 {
     ssize_t n;
     if (size > MOST)
         size = MOST;
-    if (*way == NOWAIT) {
-        n = pf__pipe_now(fd, out, data, size);
+    if (t->way == NOWAIT) {
+        n = pf__pipe_now(t->fd, t->out, data, size);
         if (n != -ENOSYS)
             return n;
-        *way = POLLED;
+        t->own = pf__pipe_again(t->fd, t->out);
+        t->way = t->own < 0 ? POLLED : PLAIN;
     }
-    if (*way == POLLED) {
-        int rc = ready(fd, out, PF_NOWAIT);
+    int fd = t->own < 0 ? t->fd : t->own;
+    if (t->way == POLLED) {
+        int rc = ready(fd, t->out, PF_NOWAIT);
         if (rc < 0)
             return rc == -ETIMEDOUT ? -EAGAIN : rc;
-        if (out && size > PIPE_BUF)
+        if (t->out && size > PIPE_BUF)
             size = PIPE_BUF;
     }
-    if (*way == SOCKET)
-        n = out ? send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL) : recv(fd, data, size, MSG_DONTWAIT);
+    if (t->way == SOCKET)
+        n = t->out ? send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL) : recv(fd, data, size, MSG_DONTWAIT);
     else
-        n = out ? write(fd, data, size) : read(fd, data, size);
+        n = t->out ? write(fd, data, size) : read(fd, data, size);
     return n >= 0 ? n : errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
 
 static int move_all(int fd, bool out, char *data, size_t size, size_t *done, int64_t deadline)
 {
-    enum way way = POLLED;
-    int rc = way_of(fd, out, &way);
+    struct target t = {.own = -1};
+    int rc = aim(&t, fd, out);
     int64_t look = pf_slice(PF_FOREVER, LOOK);
     while (rc == 0 && *done < size) {
-        ssize_t n = move(fd, out, &way, data + *done, size - *done);
+        ssize_t n = move(&t, data + *done, size - *done);
         if (n == -EAGAIN) {
             rc = ready(fd, out, deadline);
         } else if (n <= 0) {
@@ -112,6 +122,8 @@ static int move_all(int fd, bool out, char *data, size_t size, size_t *done, int
             rc = deadline != PF_NOWAIT && now >= deadline ? -ETIMEDOUT : now >= look ? -EINTR : 0;
         }
     }
+    if (t.own >= 0)
+        close(t.own);
     return rc;
 }
 

@@ -126,6 +126,7 @@ cdef extern from "procfast/link.h" nogil:
     void pf_link_unwire(pf_link *l, unsigned end, int fd)
     int pf_link_expose(pf_link *l, unsigned end)
     cbool pf_link_renew(pf_link *l)
+    cbool pf_link_intact(const pf_link *l)
     void pf_link_close(pf_link *l)
 
 # --- processes (wrappers/process.pxi, wrappers/features.pxi)
@@ -151,3 +152,30 @@ cdef extern from "procfast/pipe.h" nogil:
     int pf_pipe_open(int *fds)
     int pf_read_all(int fd, void *data, size_t size, size_t *done, int64_t deadline)
     int pf_write_all(int fd, const void *data, size_t size, size_t *done, int64_t deadline)
+
+cdef extern from "procfast/named.h" nogil:
+    ctypedef enum pf_open "enum pf_open":
+        PF_OPEN
+    cdef struct pf_named:
+        pass
+    int pf_named_open(pf_named *s, const char *name, pf_open how, unsigned mode, unsigned value)
+    void pf_named_close(pf_named *s)
+    int pf_named_unlink(const char *name)
+    int64_t pf_named_owner(const char *name)
+    int pf_named_wait(pf_named *s, int64_t deadline)
+    int pf_named_post(pf_named *s)
+    int pf_named_value(pf_named *s)
+
+cdef extern from "procfast/mqueue.h" nogil:
+    cdef struct pf_mqueue:
+        int fd
+        long max_messages
+        long max_size
+    int pf_mqueue_open(pf_mqueue *q, const char *name, pf_open how, cbool read, cbool write, unsigned mode,
+                       long max_messages, long max_size)
+    void pf_mqueue_close(pf_mqueue *q)
+    int pf_mqueue_unlink(const char *name)
+    int64_t pf_mqueue_owner(const pf_mqueue *q)
+    int pf_mqueue_send(const pf_mqueue *q, const void *data, size_t size, unsigned priority, int64_t deadline)
+    ssize_t pf_mqueue_receive(const pf_mqueue *q, void *data, size_t size, unsigned *priority, int64_t deadline)
+    long pf_mqueue_count(const pf_mqueue *q)

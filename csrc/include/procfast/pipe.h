@@ -2,8 +2,8 @@
  *
  * The descriptor's flags are never changed: others may share it. What keeps a call on a blocking descriptor from
  * staying longer than its deadline: send and recv can be told not to block (sockets), so can preadv2 and pwritev2
- * (pipes, Linux 6.4); elsewhere it is poll(2) and then at most PIPE_BUF bytes, which block only if another process
- * that uses the same end comes in between.
+ * (pipes, Linux 6.4); an older Linux opens the pipe once more, non-blocking, for the time of the call. Elsewhere it is
+ * poll(2) and then at most PIPE_BUF bytes, which block only if another that uses the same end comes in between.
  *
  * Fork: descriptors are as the kernel has them, nothing else is kept. Owner death: the kernel tells. */
 #ifndef PROCFAST_PIPE_H

@@ -17,5 +17,7 @@
 #include "link.h"
 #include "child.h"
 #include "pipe.h"
+#include "named.h"
+#include "mqueue.h"
 
 #endif

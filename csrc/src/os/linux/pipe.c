@@ -3,6 +3,7 @@
 #ifdef PF__OS_LINUX
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -24,6 +25,14 @@ ssize_t pf__pipe_now(int fd, bool out, void *data, size_t size)
     if (n >= 0)
         return n;
     return errno == EOPNOTSUPP || errno == EPERM ? -ENOSYS : -errno; /* an older kernel; a seccomp filter */
+}
+
+int pf__pipe_again(int fd, bool out)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int own = open(path, (out ? O_WRONLY : O_RDONLY) | O_NONBLOCK | O_CLOEXEC);
+    return own < 0 ? -errno : own;
 }
 
 #endif

@@ -15,4 +15,10 @@ ssize_t pf__pipe_now(int fd, bool out, void *data, size_t size)
     return -ENOSYS;
 }
 
+int pf__pipe_again(int fd, bool out)
+{
+    (void)fd, (void)out;
+    return -ENOSYS;
+}
+
 #endif
