@@ -1,4 +1,4 @@
-# Named segments (csrc/include/procfast/named_shm.h). Names: as SharedMemory._name has them; a slash in front does not count.
+# Named segments (csrc/include/procfast/segment.h). Names: as SharedMemory._name has them; a slash in front does not count.
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.memoryview cimport PyMemoryView_FromObject
@@ -64,7 +64,7 @@ def segment_create(name, object size, bint track, bint reserve):
     cdef uint64_t owner = this_process.id if track else 0
     cdef int rc
     with nogil:
-        rc = pf_named_create(raw, n, owner, reserve)
+        rc = pf_segment_create(raw, n, owner, reserve)
     return check_named(rc, name)
 
 
@@ -76,7 +76,7 @@ def segment_open(name):
     cdef int rc
     while True:
         with nogil:
-            rc = pf_named_open(raw, &size)
+            rc = pf_segment_open(raw, &size)
         if rc != -EINTR:
             return check_named(rc, name), size
         PyErr_CheckSignals()
@@ -183,7 +183,7 @@ def segment_unlink(name, bint open_here):
     cdef int rc
     while True:
         with nogil:
-            rc = pf_named_unlink(&self, raw, open_here)
+            rc = pf_segment_unlink(&self, raw, open_here)
         if rc != -EINTR:
             check_named(rc, name)
             return
@@ -193,13 +193,13 @@ def segment_unlink(name, bint open_here):
 def segment_recorded(name):
     """The owner in the record of a segment; 0 where it has none, or is not there."""
     cdef uint64_t owner = 0
-    pf_named_owner(named(name), &owner)
+    pf_segment_owner(named(name), &owner)
     return owner
 
 
 def segment_give(name, uint64_t owner, uint64_t to):
     """Make the segment of `owner` that of `to` (0: nobody's, never swept). False where it is another's, or not there."""
-    return pf_named_give(named(name), owner, to) > 0
+    return pf_segment_give(named(name), owner, to) > 0
 
 
 def segment_sweep(name, uint64_t dead=0):
@@ -212,5 +212,5 @@ def segment_sweep(name, uint64_t dead=0):
     cdef pf_owner self = this_process
     cdef int rc
     with nogil:
-        rc = pf_named_sweep(&self, raw, dead)
+        rc = pf_segment_sweep(&self, raw, dead)
     return None if rc == -EBUSY else rc > 0
