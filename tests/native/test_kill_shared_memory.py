@@ -619,6 +619,47 @@ def test_unlink_waits_for_a_sweep(native, sweep, prefix):
     os.close(go)
 
 
+def test_attaching_to_what_is_being_swept(native, prefix):
+    """Who has found the name when it is removed looks again, and finds that there is none. The test is the sweep."""
+    name = prefix + "a"
+    Child(lambda: native.SharedMemory(name, create=True, size=9).close()).end()
+    fd = os.open(f"{DIRECTORY}/{name}", os.O_RDWR)
+    fcntl.fcntl(fd, F_SETSIG, signal.SIGURG)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+
+    def attach(report):
+        os.close(fd)  # the child's copy
+        report(1)
+        with pytest.raises(FileNotFoundError):
+            native.SharedMemory(name)
+        report(2)
+
+    reader = Victim(attach)
+    assert reader.hear() == 1
+    time.sleep(0.2)  # it waits in open()
+    os.unlink(f"{DIRECTORY}/{name}")
+    os.close(fd)
+    assert reader.said() == [2]
+    os.waitpid(reader.pid, 0)
+
+
+def test_looks_again_at_what_somebody_had_open_for_a_moment(native, sweep, prefix, monkeypatch):
+    Child(lambda: native.SharedMemory(prefix + "a", create=True, size=9).close()).end()
+    fd = os.open(f"{DIRECTORY}/{prefix}a", os.O_RDWR)
+    pauses = []
+
+    def pause(seconds):
+        if seconds:
+            if not pauses:
+                os.close(fd)
+            pauses.append(seconds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", pause)
+        assert prefix + "a" in sweep()
+    assert len(pauses) == 1
+
+
 @pytest.mark.limit(300)
 def test_readers_of_the_dead(native, sweep, prefix):
     """A reader that attaches while it is swept has it, name and all, or is told that it is not there."""
