@@ -16,6 +16,9 @@ queue = ctx.Queue(3, max_bytes=1 << 20)
 left, right = ctx.Pipe(duplex=False)
 right.send_bytes(b"abc", 1)
 length: int = left.recv_bytes_into(bytearray(8), offset=4)
+segment = ctx.SharedMemory(create=True, size=10, reserve=True)
+first: int = segment.buf[0]
+procfast.SharedMemory(segment.name, track=False).unlink()
 process = ctx.Process(target=work, args=(queue,), daemon=True)
 process.start()
 code: int | None = process.exitcode

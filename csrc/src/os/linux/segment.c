@@ -215,7 +215,7 @@ int pf__segment_record(int fd, const char *name, uint64_t owner)
     struct timespec times[2] = {{0, UTIME_NOW}, {0, UTIME_OMIT}};
     if (owner)
         times[0] = record_of(owner, name);
-    return futimens(fd, times) < 0 ? -errno : 0;
+    return futimens(fd, times) == 0 ? 0 : errno == EPERM ? -ENOSYS : -errno;
 }
 
 int pf__segment_open(const char *name)
