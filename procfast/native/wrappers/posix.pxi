@@ -7,32 +7,29 @@ def pipe():
     return fds[0], fds[1]
 
 
-def move_all(int fd, bint out, buffer, timeout):
-    """(code, done): read or write the whole buffer. code is 0, ETIMEDOUT, EPIPE (the other end is gone), ...
+def move_all(int fd, bint out, buffer, timeout, list moved):
+    """Read or write the whole buffer: 0, ETIMEDOUT, EPIPE (the other end is gone), ...
 
-    BaseException of a signal handler: its `done` says how many bytes were moved.
+    moved[0] becomes the number of bytes that were, also where a signal handler raises.
     """
     cdef Py_buffer view
     cdef size_t done = 0
-    cdef int rc
+    cdef int rc = -EINTR
     cdef int64_t deadline = deadline_of(True, timeout)
     PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE if out else PyBUF_WRITABLE)
     try:
-        while True:
+        while rc == -EINTR:
             with nogil:
                 if out:
                     rc = pf_write_all(fd, view.buf, view.len, &done, deadline)
                 else:
                     rc = pf_read_all(fd, view.buf, view.len, &done, deadline)
-            if rc != -EINTR:
-                return -rc, done
-            try:
+            if rc == -EINTR:
                 PyErr_CheckSignals()
-            except BaseException as error:
-                error.done = done
-                raise
     finally:
+        moved[0] = done
         PyBuffer_Release(&view)
+    return -rc
 
 
 cdef class Named:
