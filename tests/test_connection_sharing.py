@@ -598,6 +598,26 @@ def test_signals_do_not_end_a_wait(local, alarm):
     close(r, w)
 
 
+@pytest.mark.parametrize("what", ["send", "recv"])
+def test_signals_are_seen_during_a_long_message(local, alarm, what):
+    """It is always about to go on, but handlers do not wait for its end."""
+    r, w = local.Pipe(False)
+    message = bytes(400 * MIB)
+    call, other = (w.send_bytes, r.recv_bytes) if what == "send" else (r.recv_bytes, w.send_bytes)
+    hits, began = [], time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        other(*([message] if what == "recv" else []))
+        os._exit(0)
+    alarm(lambda *args: hits.append(time.monotonic()), 0.01, 0.01)
+    call(*([message] if what == "send" else []))
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    took = time.monotonic() - began
+    assert os.waitpid(pid, 0)[1] == 0
+    assert len(hits) > 3, f"{len(hits)} in {took:.2f} s"
+    close(r, w)
+
+
 def test_messages_among_many_signals(local, alarm):
     """Handlers that return, every millisecond, in the middle of everything."""
     a, b = local.Pipe()
