@@ -220,6 +220,38 @@ def test_handles_between_messages(local):
     close(a, b)
 
 
+@pytest.mark.parametrize("count", [277, 278, 350])
+def test_message_behind_many_handles(local, count):
+    """Of which the system holds 278 at a time: the message is seen by select all the same."""
+    a, b = local.Pipe()
+
+    def send():
+        for _ in range(count):
+            reduction.send_handle(a, 0, os.getpid())
+        a.send("last")
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    sender.join(0.2)
+    for _ in range(count):
+        os.close(reduction.recv_handle(b))
+    assert wait([b], SLACK) == [b]
+    assert b.recv() == "last"
+    sender.join()
+    assert wait([b], 0) == []
+    close(a, b)
+
+
+def test_descriptor_of_a_sender_that_nobody_hears(local):
+    """Asking for it before each message takes no room from the messages."""
+    r, w = local.Pipe(False)
+    for i in range(1000):
+        assert w.fileno() >= 0
+        w.send(i)
+    assert [r.recv() for _ in range(1000)] == list(range(1000))
+    close(r, w)
+
+
 def test_handles_both_ways_with_select(local):
     a, b = local.Pipe()
     r, w = os.pipe()
