@@ -560,3 +560,30 @@ def send_numbered(queue, tag: int, ready=None) -> None:
         queue.send(b"%d %d" % (tag, number), timeout=30)
         if number == 20 and ready is not None:
             ready.put("ready")
+
+
+# -- shared memory --------------------------------------------------------------------------------
+
+
+def _context(backend: str):
+    import procfast
+
+    return procfast.get_context("fork", backend=backend)
+
+
+def write_segment(what, data: bytes, backend: str) -> None:
+    segment = _context(backend).SharedMemory(what) if isinstance(what, str) else what
+    segment.buf[: len(data)] = data
+    segment.close()
+
+
+def make_segment(q, data: bytes, backend: str) -> None:
+    segment = _context(backend).SharedMemory(create=True, size=100)
+    segment.buf[: len(data)] = data
+    q.put(segment.name)
+    segment.close()
+
+
+def change_list(values) -> None:
+    values[1] = 99
+    values.shm.close()

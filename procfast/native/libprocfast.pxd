@@ -28,6 +28,24 @@ cdef extern from "procfast/self.h" nogil:
     pf_thread *pf_thread_self()
     uint64_t pf_pid_namespace()
 
+cdef extern from "procfast/shm.h" nogil:
+    int pf_shm_map(int fd, uint64_t offset, size_t size, void **addr)
+    int pf_shm_unmap(void *addr, size_t size)
+
+cdef extern from "procfast/named_shm.h" nogil:
+    cdef struct pf_owner:
+        uint64_t id
+        uint64_t epoch
+    int pf_owner_refresh(pf_owner *self, cbool check)
+    void pf_owner_forget(pf_owner *self)
+    uint64_t pf_owner_of_pid(int pid)
+    int pf_named_create(const char *name, uint64_t size, uint64_t owner, cbool reserve)
+    int pf_named_open(const char *name, uint64_t *size)
+    int pf_named_unlink(const pf_owner *self, const char *name, cbool open_here)
+    int pf_named_owner(const char *name, uint64_t *owner)
+    int pf_named_give(const char *name, uint64_t was, uint64_t to)
+    int pf_named_sweep(const pf_owner *self, const char *name, uint64_t dead)
+
 cdef extern from "procfast/bell.h" nogil:
     cdef struct pf_bell:
         int wait_fd

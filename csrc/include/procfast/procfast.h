@@ -10,6 +10,7 @@
 #include "peer.h"
 #include "mutex.h"
 #include "shm.h"
+#include "named_shm.h"
 #include "bell.h"
 #include "wire.h"
 #include "ring.h"
