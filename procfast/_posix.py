@@ -157,7 +157,7 @@ class Pipes(ABC):
 
 # -- names ----------------------------------------------------------------------------------------
 
-OPEN, CREATE, EXCLUSIVE = range(3)  # how to open a name; as in csrc/include/procfast/named.h
+OPEN, CREATE, EXCLUSIVE = range(3)  # how to open a name; as in csrc/include/procfast/named_sem.h
 
 
 class Kind(NamedTuple):

@@ -50,7 +50,7 @@ static int fill(int fd, uint64_t size, bool reserve)
     return rc == 0 && ftruncate(fd, (off_t)size) < 0 ? -errno : rc;
 }
 
-int pf_owner_refresh(struct pf_owner *self, bool check)
+int pf_shm_owner_refresh(struct pf_shm_owner *self, bool check)
 {
     int rc = pf__owner_refresh(self, check);
     if (rc < 0)
@@ -58,18 +58,18 @@ int pf_owner_refresh(struct pf_owner *self, bool check)
     return rc;
 }
 
-void pf_owner_forget(struct pf_owner *self)
+void pf_shm_owner_forget(struct pf_shm_owner *self)
 {
     pf__owner_forget(self);
     memset(self, 0, sizeof *self);
 }
 
-uint64_t pf_owner_of_pid(int pid)
+uint64_t pf_shm_owner_of_pid(int pid)
 {
     return pf__owner_of_pid(pid);
 }
 
-int pf_named_create(const char *name, uint64_t size, uint64_t owner, bool reserve)
+int pf_named_shm_create(const char *name, uint64_t size, uint64_t owner, bool reserve)
 {
     int rc = check(&name);
     if (rc < 0)
@@ -106,7 +106,7 @@ int pf_named_create(const char *name, uint64_t size, uint64_t owner, bool reserv
     return fd;
 }
 
-int pf_named_open(const char *name, uint64_t *size)
+int pf_named_shm_open(const char *name, uint64_t *size)
 {
     int rc = check(&name);
     if (rc < 0)
@@ -130,7 +130,7 @@ int pf_named_open(const char *name, uint64_t *size)
     }
 }
 
-int pf_named_unlink(const struct pf_owner *self, const char *name, bool open_here)
+int pf_named_shm_unlink(const struct pf_shm_owner *self, const char *name, bool open_here)
 {
     int rc = check(&name);
     if (rc < 0)
@@ -139,7 +139,7 @@ int pf_named_unlink(const struct pf_owner *self, const char *name, bool open_her
     return rc == 0 || rc == -ENOSYS ? remove_name(name) : rc;
 }
 
-int pf_named_owner(const char *name, uint64_t *owner)
+int pf_named_shm_owner(const char *name, uint64_t *owner)
 {
     *owner = 0;
     int rc = check(&name);
@@ -149,7 +149,7 @@ int pf_named_owner(const char *name, uint64_t *owner)
     return rc == -ENOSYS ? 0 : rc;
 }
 
-int pf_named_give(const char *name, uint64_t from, uint64_t to)
+int pf_named_shm_give(const char *name, uint64_t from, uint64_t to)
 {
     int rc = check(&name);
     if (rc < 0)
@@ -158,7 +158,7 @@ int pf_named_give(const char *name, uint64_t from, uint64_t to)
     return rc == -ENOSYS ? 0 : rc;
 }
 
-int pf_named_sweep(const struct pf_owner *self, const char *name, uint64_t dead)
+int pf_named_shm_sweep(const struct pf_shm_owner *self, const char *name, uint64_t dead)
 {
     int rc = check(&name);
     if (rc < 0)

@@ -17,7 +17,7 @@
 #include "link.h"
 #include "child.h"
 #include "pipe.h"
-#include "named.h"
+#include "named_sem.h"
 #include "mqueue.h"
 
 #endif

@@ -76,18 +76,18 @@ cdef class Named:
 
 
 cdef class NamedSemaphore(Named):
-    """A named semaphore (csrc/include/procfast/named.h)."""
+    """A named semaphore (csrc/include/procfast/named_sem.h)."""
 
-    cdef pf_named s
+    cdef pf_named_sem s
 
     def __cinit__(self, const char *name, int how, unsigned mode, unsigned value):
-        check(pf_named_open(&self.s, name, <pf_open>how, mode, value))
+        check(pf_named_sem_open(&self.s, name, <pf_open>how, mode, value))
 
     def __dealloc__(self):
-        pf_named_close(&self.s)
+        pf_named_sem_close(&self.s)
 
     cdef void drop(self) noexcept:
-        pf_named_close(&self.s)
+        pf_named_sem_close(&self.s)
 
     def wait(self, timeout):
         """0: it has a permit."""
@@ -96,12 +96,12 @@ cdef class NamedSemaphore(Named):
         if rc < 0:
             return rc
         try:
-            rc = pf_named_wait(&self.s, PF_NOWAIT)
+            rc = pf_named_sem_wait(&self.s, PF_NOWAIT)
             if rc == -ETIMEDOUT and deadline != PF_NOWAIT:
                 rc = -EINTR
                 while rc == -EINTR:
                     with nogil:
-                        rc = pf_named_wait(&self.s, deadline)
+                        rc = pf_named_sem_wait(&self.s, deadline)
                     rc = self.settled(rc)
         finally:
             self.leave()
@@ -110,25 +110,25 @@ cdef class NamedSemaphore(Named):
     def post(self):
         cdef int rc = self.enter()
         if rc == 0:
-            rc = pf_named_post(&self.s)
+            rc = pf_named_sem_post(&self.s)
             self.leave()
         return rc
 
     def value(self):
         cdef int rc = self.enter()
         if rc == 0:
-            rc = pf_named_value(&self.s)
+            rc = pf_named_sem_value(&self.s)
             self.leave()
         return rc
 
 
 def semaphore_unlink(const char *name):
-    return pf_named_unlink(name)
+    return pf_named_sem_unlink(name)
 
 
 def semaphore_owner(const char *name):
     """A user id."""
-    return pf_named_owner(name)
+    return pf_named_sem_owner(name)
 
 
 cdef class MessageQueue(Named):

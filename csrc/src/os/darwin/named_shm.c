@@ -3,13 +3,13 @@
 
 #ifdef PF__OS_DARWIN
 
-int pf__owner_refresh(struct pf_owner *self, bool check)
+int pf__owner_refresh(struct pf_shm_owner *self, bool check)
 {
     (void)self, (void)check;
     return -ENOSYS;
 }
 
-void pf__owner_forget(struct pf_owner *self)
+void pf__owner_forget(struct pf_shm_owner *self)
 {
     (void)self;
 }
@@ -55,7 +55,7 @@ int pf__named_owner(const char *name, uint64_t *owner)
     return -ENOSYS;
 }
 
-int pf__named_fend(const struct pf_owner *self, const char *name)
+int pf__named_fend(const struct pf_shm_owner *self, const char *name)
 {
     (void)self, (void)name;
     return -ENOSYS;
@@ -67,7 +67,7 @@ int pf__named_give(const char *name, uint64_t from, uint64_t to)
     return -ENOSYS;
 }
 
-int pf__named_sweep(const struct pf_owner *self, const char *name, uint64_t dead)
+int pf__named_sweep(const struct pf_shm_owner *self, const char *name, uint64_t dead)
 {
     (void)self, (void)name, (void)dead;
     return -ENOSYS;

@@ -119,25 +119,25 @@ static struct flock byte_lock(short type, uint64_t owner)
     return lock;
 }
 
-static bool in_place(const struct pf_owner *self)
+static bool in_place(const struct pf_shm_owner *self)
 {
     struct stat st;
     return fstat(self->fd, &st) == 0 && st.st_dev == self->place[0] && st.st_ino == self->place[1];
 }
 
-void pf__owner_forget(struct pf_owner *self)
+void pf__owner_forget(struct pf_shm_owner *self)
 {
     if (self->id && in_place(self))
         close(self->fd); /* the parent's lock stays with the parent's descriptor */
 }
 
-int pf__owner_refresh(struct pf_owner *self, bool check)
+int pf__owner_refresh(struct pf_shm_owner *self, bool check)
 {
     uint64_t epoch = pf_epoch();
     if (self->id && self->epoch == epoch && (!check || in_place(self)))
         return 0;
     if (self->epoch != epoch)
-        pf_owner_forget(self);
+        pf_shm_owner_forget(self);
     uint64_t start = started("/proc/self/stat");
     self->epoch = epoch;
     self->id = owner_number((uint64_t)getpid(), start > 1 ? start : (uint64_t)pf_now());
@@ -159,7 +159,7 @@ int pf__owner_refresh(struct pf_owner *self, bool check)
 
 /* Two proofs of life: the lock, which a process in another pid namespace has too, and pid with start time, which one that
  * closed all of its descriptors has too. Where the second can't be had, it lives. */
-static bool alive(const struct pf_owner *self, uint64_t owner)
+static bool alive(const struct pf_shm_owner *self, uint64_t owner)
 {
     if (owner == self->id)
         return true;
@@ -240,7 +240,7 @@ int pf__named_owner(const char *name, uint64_t *owner)
 
 /* A sweep that found the segment dead must not remove the name when it is another's by then: opening waits for its end.
  * There is none of a segment without a record, nor of our own. */
-int pf__named_fend(const struct pf_owner *self, const char *name)
+int pf__named_fend(const struct pf_shm_owner *self, const char *name)
 {
     uint64_t owner = 0;
     if (pf__named_owner(name, &owner) < 0 || owner == 0 || (owner == self->id && self->epoch == pf_epoch()))
@@ -279,7 +279,7 @@ static int alone(int fd)
     return 1;
 }
 
-int pf__named_sweep(const struct pf_owner *self, const char *name, uint64_t dead)
+int pf__named_sweep(const struct pf_shm_owner *self, const char *name, uint64_t dead)
 {
     PATH(name);
     struct stat st, now;
