@@ -71,18 +71,14 @@ def view(buffer: Any, what: str, *, writable: bool) -> memoryview:
 
 
 def _fail(fd: int, code: int, done: int, size: int, verb: str, timeout: float | None) -> NoReturn:
-    error: Any
     if code == errno.EPIPE and verb == "read":
-        error = EOFError(f"end of file after {done} of {size} bytes")
-    elif code == errno.ETIMEDOUT:
-        error = TimeoutError(code, f"{verb} {done} of {size} bytes within {timeout} s")
-    elif code == errno.EBADF:
+        raise EOFError(f"end of file after {done} of {size} bytes")
+    if code == errno.ETIMEDOUT:
+        raise TimeoutError(code, f"{verb} {done} of {size} bytes within {timeout} s")
+    if code == errno.EBADF:
         use = {"read": "reading", "written": "writing"}[verb]
-        error = OSError(code, f"fd {fd} is not open, or not for {use}")
-    else:
-        error = OSError(code, f"{os.strerror(code)} (fd {fd}, {verb} {done} of {size} bytes)")
-    error.done = done
-    raise error
+        raise OSError(code, f"fd {fd} is not open, or not for {use}")
+    raise OSError(code, f"{os.strerror(code)} (fd {fd}, {verb} {done} of {size} bytes)")
 
 
 class Pipes(ABC):
@@ -92,10 +88,12 @@ class Pipes(ABC):
     def _pipe(self) -> tuple[int, int]: ...
 
     @abstractmethod
-    def _move(self, fd: int, out: bool, data: memoryview, timeout: float | None) -> tuple[int, int]:
-        """(code, done): read or write it whole. The code is 0, ETIMEDOUT, EPIPE at the end, ...
+    def _move(
+        self, fd: int, out: bool, data: memoryview, timeout: float | None, moved: list[int]
+    ) -> int:
+        """Read or write it whole: 0, ETIMEDOUT, EPIPE at the end, ...
 
-        What a signal handler raises gets the attribute `done`.
+        moved[0] is how many bytes were moved, also where a signal handler raises.
         """
 
     def pipe(self) -> tuple[int, int]:
@@ -119,14 +117,13 @@ class Pipes(ABC):
         how many.
         """
         size = count(size, "size")
-        data = bytearray(size)
+        data, moved = bytearray(size), [0]
         try:
-            self.read_into(fd, data, timeout)
+            self._whole(fd, False, memoryview(data), timeout, moved)
+            return bytes(data)
         except BaseException as error:
-            if hasattr(error, "done"):
-                error.partial = bytes(memoryview(data)[: error.done])  # type: ignore[attr-defined]
+            error.partial = bytes(memoryview(data)[: moved[0]])  # type: ignore[attr-defined]
             raise
-        return bytes(data)
 
     def read_into(self, fd: Any, buffer: Any, timeout: float | None = None) -> None:
         """Fill a writable buffer (bytearray, array, NumPy array, memoryview) from a descriptor, whole.
@@ -134,7 +131,7 @@ class Pipes(ABC):
         As read_exactly, without its copy. What had been read when an exception ended it is in the buffer; the
         attribute `done` says how many bytes.
         """
-        self._whole(fd, False, view(buffer, "buffer", writable=True), timeout)
+        self._whole(fd, False, view(buffer, "buffer", writable=True), timeout, [0])
 
     def write_all(self, fd: Any, data: Any, timeout: float | None = None) -> None:
         """Write all of `data` (bytes or any other buffer) to a pipe, a socket or a file: waits for room.
@@ -146,18 +143,21 @@ class Pipes(ABC):
         Up to select.PIPE_BUF bytes into a pipe go in one piece, however many write to it; more may be mixed with
         what others write.
         """
-        self._whole(fd, True, view(data, "data", writable=False), timeout)
+        self._whole(fd, True, view(data, "data", writable=False), timeout, [0])
 
-    def _whole(self, fd: Any, out: bool, data: memoryview, timeout: Any) -> None:
+    def _whole(self, fd: Any, out: bool, data: memoryview, timeout: Any, moved: list[int]) -> None:
         fd, timeout = descriptor(fd), seconds(timeout)
-        code, done = self._move(fd, out, data, timeout)
-        if code:
-            _fail(fd, code, done, len(data), "written" if out else "read", timeout)
+        try:
+            if code := self._move(fd, out, data, timeout, moved):
+                _fail(fd, code, moved[0], len(data), "written" if out else "read", timeout)
+        except BaseException as error:
+            error.done = moved[0]  # type: ignore[attr-defined]
+            raise
 
 
 # -- names ----------------------------------------------------------------------------------------
 
-OPEN, CREATE, EXCLUSIVE = range(3)  # how to open a name; as in csrc/include/procfast/named.h
+OPEN, CREATE, EXCLUSIVE = range(3)  # how to open a name; as in csrc/include/procfast/named_sem.h
 
 
 class Kind(NamedTuple):

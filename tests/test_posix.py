@@ -4,6 +4,7 @@ import array
 import contextlib
 import errno
 import fcntl
+import inspect
 import os
 import resource
 import select
@@ -107,6 +108,21 @@ def test_the_chosen_backend_answers():
     assert procfast.posix.pipe.__self__.__class__.__module__ == f"procfast.{procfast.backend}.posix"
     for name in procfast.posix.__all__:
         assert getattr(procfast.posix, name).__doc__
+
+
+def test_backends_have_the_same_names():
+    """And signatures, and docstrings: those of classes too."""
+    from procfast import _backend
+
+    native, stdlib = (_backend.load(name, "posix") for name in _backend.BACKENDS)
+    assert native.__all__ == stdlib.__all__
+    for name in native.__all__:
+        ours, theirs = getattr(native, name), getattr(stdlib, name)
+        assert ours.__doc__ and ours.__doc__ == theirs.__doc__, name
+        assert inspect.signature(ours) == inspect.signature(theirs), name
+        if isinstance(ours, type):
+            public = [n for n in dir(ours) if not n.startswith("_")]
+            assert public == [n for n in dir(theirs) if not n.startswith("_")], name
 
 
 def test_pipe_is_close_on_exec(posix):

@@ -125,6 +125,12 @@ void pf_ring_leave(struct pf_ring *r, uint64_t turn)
         pf__turn_end(&r->h->turn[1], turn);
 }
 
+int pf__link_nap(int fd, int64_t deadline)
+{
+    int rc = pf_wire_wait(fd, false, pf_slice(deadline, PF_SECOND / 200));
+    return rc == -ETIMEDOUT && deadline > pf_now() ? -EINTR : rc;
+}
+
 int pf__link_sleep(struct pf_ring *r, int64_t deadline)
 {
     struct header *h = r->h;
@@ -156,10 +162,8 @@ int pf__link_sleep(struct pf_ring *r, int64_t deadline)
     if (noted || !none || pf_wire_wait(r->bell.wait_fd, true, PF_NOWAIT) != 1)
         return 0;
     /* What still lies there is the user's own, and would hide a ring. */
-    rc = pf_wire_wait(r->bell.wait_fd, false, pf_slice(deadline, PF_SECOND / 200));
-    if (rc == -EPIPE)
-        return pf__empty(h) ? -EPIPE : 0;
-    return rc == -ETIMEDOUT ? deadline <= pf_now() ? -ETIMEDOUT : -EINTR : rc;
+    rc = pf__link_nap(r->bell.wait_fd, deadline);
+    return rc == -EPIPE && !pf__empty(h) ? 0 : rc;
 }
 
 #define NO_WIRE ((struct pf_bell){-1, -1})

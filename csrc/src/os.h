@@ -6,7 +6,7 @@
 #include <sys/types.h>
 
 #include "procfast/bell.h"
-#include "procfast/segment.h"
+#include "procfast/named_shm.h"
 #include "procfast/peer.h"
 #include "procfast/self.h"
 
@@ -46,19 +46,19 @@ int pf__shm_punch(int fd, uint64_t offset, uint64_t size);
 int pf__shm_remap(void **addr, size_t old_size, size_t new_size);
 uint64_t pf__memory_free(void); /* bytes that the machine and the cgroup leave; 0 unknown */
 
-/* segment.c: names come checked, without slashes */
-int pf__owner_refresh(struct pf_owner *self, bool check);
-void pf__owner_forget(struct pf_owner *self); /* closes what it inherited, if it is there still */
+/* named_shm.c: names come checked, without slashes */
+int pf__owner_refresh(struct pf_shm_owner *self, bool check);
+void pf__owner_forget(struct pf_shm_owner *self); /* closes what it inherited, if it is there still */
 uint64_t pf__owner_of_pid(int pid);
-int pf__segment_file(void);                      /* a descriptor of a file that has no name yet */
-int pf__segment_link(int fd, const char *name);
-int pf__segment_room(int fd, uint64_t size);     /* -ENOSPC: there is less */
-int pf__segment_record(int fd, const char *name, uint64_t owner); /* 0 takes the record off */
-int pf__segment_open(const char *name);
-int pf__segment_owner(const char *name, uint64_t *owner);
-int pf__segment_fend(const struct pf_owner *self, const char *name); /* no sweep is about to remove the name */
-int pf__segment_give(const char *name, uint64_t from, uint64_t to);
-int pf__segment_sweep(const struct pf_owner *self, const char *name, uint64_t dead);
+int pf__named_file(void);                      /* a descriptor of a file that has no name yet */
+int pf__named_link(int fd, const char *name);
+int pf__named_room(int fd, uint64_t size);     /* -ENOSPC: there is less */
+int pf__named_record(int fd, const char *name, uint64_t owner); /* 0 takes the record off */
+int pf__named_open(const char *name);
+int pf__named_owner(const char *name, uint64_t *owner);
+int pf__named_fend(const struct pf_shm_owner *self, const char *name); /* no sweep is about to remove the name */
+int pf__named_give(const char *name, uint64_t from, uint64_t to);
+int pf__named_sweep(const struct pf_shm_owner *self, const char *name, uint64_t dead);
 
 /* bell.c */
 int pf__bell_open(struct pf_bell *b);
@@ -76,7 +76,7 @@ int pf__pipe_open(int fds[2]);                        /* close-on-exec from the 
 ssize_t pf__pipe_now(int fd, bool out, void *data, size_t size); /* read or write what does not block; -EAGAIN */
 int pf__pipe_again(int fd, bool out);                 /* the same pipe, non-blocking, on a description of its own */
 
-/* named.c: named semaphores; sem is a sem_t */
+/* named_sem.c: named semaphores; sem is a sem_t */
 int64_t pf__sem_owner(const char *name);              /* a user id */
 int pf__sem_mode(const char *name, unsigned mode);
 int pf__sem_wait(void *sem, int64_t deadline);        /* 0, -ETIMEDOUT, -EINTR */

@@ -151,6 +151,8 @@ int pf__bell_on(struct pf_ring *r)
         rc = pf_wire_ring(r->bell.ring_fd);
         if (rc < 0)
             return rc;
+        if (rc > 0 && pf__load(&h->exposed) && !pf__peek(&h->rung)) /* once the user took his own, nothing is left */
+            return -EAGAIN;
     } else {
         if (!pf__load(&h->armed))
             return 0;
@@ -286,7 +288,7 @@ static int put(struct pf_ring *r, enum kind kind, uint64_t turn, const struct pf
         pf__commit(&h->prod, p.v, 1);
     }
     pf_mutex_unlock(&h->prod.lock);
-    return rc;
+    return rc == -EAGAIN && deadline != PF_TRY ? pf__link_nap(r->bell.ring_fd, deadline) : rc;
 }
 
 int pf_ring_put(struct pf_ring *r, const struct pf_iov *iov, unsigned n, const struct pf_loan *refs,

@@ -32,19 +32,19 @@ cdef extern from "procfast/shm.h" nogil:
     int pf_shm_map(int fd, uint64_t offset, size_t size, void **addr)
     int pf_shm_unmap(void *addr, size_t size)
 
-cdef extern from "procfast/segment.h" nogil:
-    cdef struct pf_owner:
+cdef extern from "procfast/named_shm.h" nogil:
+    cdef struct pf_shm_owner:
         uint64_t id
         uint64_t epoch
-    int pf_owner_refresh(pf_owner *self, cbool check)
-    void pf_owner_forget(pf_owner *self)
-    uint64_t pf_owner_of_pid(int pid)
-    int pf_segment_create(const char *name, uint64_t size, uint64_t owner, cbool reserve)
-    int pf_segment_open(const char *name, uint64_t *size)
-    int pf_segment_unlink(const pf_owner *self, const char *name, cbool open_here)
-    int pf_segment_owner(const char *name, uint64_t *owner)
-    int pf_segment_give(const char *name, uint64_t was, uint64_t to)
-    int pf_segment_sweep(const pf_owner *self, const char *name, uint64_t dead)
+    int pf_shm_owner_refresh(pf_shm_owner *self, cbool check)
+    void pf_shm_owner_forget(pf_shm_owner *self)
+    uint64_t pf_shm_owner_of_pid(int pid)
+    int pf_named_shm_create(const char *name, uint64_t size, uint64_t owner, cbool reserve)
+    int pf_named_shm_open(const char *name, uint64_t *size)
+    int pf_named_shm_unlink(const pf_shm_owner *self, const char *name, cbool open_here)
+    int pf_named_shm_owner(const char *name, uint64_t *owner)
+    int pf_named_shm_give(const char *name, uint64_t was, uint64_t to)
+    int pf_named_shm_sweep(const pf_shm_owner *self, const char *name, uint64_t dead)
 
 cdef extern from "procfast/bell.h" nogil:
     cdef struct pf_bell:
@@ -153,18 +153,18 @@ cdef extern from "procfast/pipe.h" nogil:
     int pf_read_all(int fd, void *data, size_t size, size_t *done, int64_t deadline)
     int pf_write_all(int fd, const void *data, size_t size, size_t *done, int64_t deadline)
 
-cdef extern from "procfast/named.h" nogil:
+cdef extern from "procfast/named_sem.h" nogil:
     ctypedef enum pf_open "enum pf_open":
         PF_OPEN
-    cdef struct pf_named:
+    cdef struct pf_named_sem:
         pass
-    int pf_named_open(pf_named *s, const char *name, pf_open how, unsigned mode, unsigned value)
-    void pf_named_close(pf_named *s)
-    int pf_named_unlink(const char *name)
-    int64_t pf_named_owner(const char *name)
-    int pf_named_wait(pf_named *s, int64_t deadline)
-    int pf_named_post(pf_named *s)
-    int pf_named_value(pf_named *s)
+    int pf_named_sem_open(pf_named_sem *s, const char *name, pf_open how, unsigned mode, unsigned value)
+    void pf_named_sem_close(pf_named_sem *s)
+    int pf_named_sem_unlink(const char *name)
+    int64_t pf_named_sem_owner(const char *name)
+    int pf_named_sem_wait(pf_named_sem *s, int64_t deadline)
+    int pf_named_sem_post(pf_named_sem *s)
+    int pf_named_sem_value(pf_named_sem *s)
 
 cdef extern from "procfast/mqueue.h" nogil:
     cdef struct pf_mqueue:

@@ -26,8 +26,10 @@ class _Pipes(_posix.Pipes):
     def _pipe(self) -> tuple[int, int]:
         return _native.pipe()
 
-    def _move(self, fd: int, out: bool, data: memoryview, timeout: float | None) -> tuple[int, int]:
-        return _native.move_all(fd, out, data, timeout)
+    def _move(
+        self, fd: int, out: bool, data: memoryview, timeout: float | None, moved: list[int]
+    ) -> int:
+        return _native.move_all(fd, out, data, timeout, moved)
 
 
 _pipes = _Pipes()

@@ -2,7 +2,7 @@
 
 The segments are plain files of /dev/shm, as the standard library's: either side attaches to the other's. A tracked one
 carries a record of the process that answers for it; who finds that process dead, and nobody using the segment, removes
-it (`csrc/include/procfast/segment.h`). No tracker process is needed, and attaching leaves no duty behind.
+it (`csrc/include/procfast/named_shm.h`). No tracker process is needed, and attaching leaves no duty behind.
 """
 
 from __future__ import annotations

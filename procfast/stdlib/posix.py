@@ -129,31 +129,31 @@ class _Pipes(_posix.Pipes):
     def _pipe(self) -> tuple[int, int]:
         return os.pipe()
 
-    def _move(self, fd: int, out: bool, data: memoryview, timeout: float | None) -> tuple[int, int]:
-        done = 0
+    def _move(
+        self, fd: int, out: bool, data: memoryview, timeout: float | None, moved: list[int]
+    ) -> int:
         try:
             with contextlib.ExitStack() as at_end:
                 deadline, move = _Deadline(timeout), _mover(fd, out, at_end)
-                while done < len(data):
+                while moved[0] < len(data):
                     try:
-                        n = move(fd, data[done : done + _MOST])
+                        n = move(fd, data[moved[0] : moved[0] + _MOST])
                     except BlockingIOError as error:
                         if not _ours(error):
                             raise
                         if not _ready(fd, out, deadline):
-                            return errno.ETIMEDOUT, done
+                            return errno.ETIMEDOUT
                         continue
                     if not n:
-                        return errno.EPIPE, done
-                    done += n
-                    if deadline.at and done < len(data) and not deadline.left():
-                        return errno.ETIMEDOUT, done
-        except BaseException as error:
-            if isinstance(error, OSError) and _ours(error):
-                return error.errno or errno.EIO, done
-            error.done = done
-            raise
-        return 0, done
+                        return errno.EPIPE
+                    moved[0] += n
+                    if deadline.at and moved[0] < len(data) and not deadline.left():
+                        return errno.ETIMEDOUT
+        except OSError as error:
+            if not _ours(error):
+                raise
+            return error.errno or errno.EIO
+        return 0
 
 
 _pipes = _Pipes()

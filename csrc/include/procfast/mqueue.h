@@ -8,7 +8,7 @@
 
 #include <sys/types.h>
 
-#include "named.h"
+#include "named_sem.h"
 
 struct pf_mqueue {
     int fd;
@@ -16,7 +16,7 @@ struct pf_mqueue {
     long max_size;
 };
 
-/* As pf_named_open; read, write: what for. The sizes are of a new one; those it has are in *q. -EINVAL: sizes beyond the
+/* As pf_named_sem_open; read, write: what for. The sizes are of a new one; those it has are in *q. -EINVAL: sizes beyond the
  * system's limits; -EMFILE, -ENFILE: descriptors, or the bytes of all queues (RLIMIT_MSGQUEUE); -ENOSPC: too many. */
 PF_API int pf_mqueue_open(struct pf_mqueue *q, const char *name, enum pf_open how, bool read, bool write,
                           unsigned mode, long max_messages, long max_size);

@@ -10,14 +10,14 @@
 #include "peer.h"
 #include "mutex.h"
 #include "shm.h"
-#include "segment.h"
+#include "named_shm.h"
 #include "bell.h"
 #include "wire.h"
 #include "ring.h"
 #include "link.h"
 #include "child.h"
 #include "pipe.h"
-#include "named.h"
+#include "named_sem.h"
 #include "mqueue.h"
 
 #endif

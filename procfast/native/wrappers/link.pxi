@@ -142,6 +142,7 @@ cdef int send_piece(Ring ring, uint64_t turn, const char *data, size_t n) except
     cdef size_t part
     cdef int rc, filled
     while n:
+        PyErr_CheckSignals()  # no part may have to wait; and after the last one the message is sent
         part = n if n < CHUNK else CHUNK
         filled = fill(ring, data, part, &loan)
         if filled < 0:  # no block is to be had: through the ring itself
@@ -234,6 +235,7 @@ cdef class Assembly:
                 drop_box(self.ring, &part)
             if rc == 1:
                 self.ring.settle()
+            PyErr_CheckSignals()  # no part may have to be waited for
         self.leave()
         return True
 

@@ -7,32 +7,29 @@ def pipe():
     return fds[0], fds[1]
 
 
-def move_all(int fd, bint out, buffer, timeout):
-    """(code, done): read or write the whole buffer. code is 0, ETIMEDOUT, EPIPE (the other end is gone), ...
+def move_all(int fd, bint out, buffer, timeout, list moved):
+    """Read or write the whole buffer: 0, ETIMEDOUT, EPIPE (the other end is gone), ...
 
-    BaseException of a signal handler: its `done` says how many bytes were moved.
+    moved[0] becomes the number of bytes that were, also where a signal handler raises.
     """
     cdef Py_buffer view
     cdef size_t done = 0
-    cdef int rc
+    cdef int rc = -EINTR
     cdef int64_t deadline = deadline_of(True, timeout)
     PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE if out else PyBUF_WRITABLE)
     try:
-        while True:
+        while rc == -EINTR:
             with nogil:
                 if out:
                     rc = pf_write_all(fd, view.buf, view.len, &done, deadline)
                 else:
                     rc = pf_read_all(fd, view.buf, view.len, &done, deadline)
-            if rc != -EINTR:
-                return -rc, done
-            try:
+            if rc == -EINTR:
                 PyErr_CheckSignals()
-            except BaseException as error:
-                error.done = done
-                raise
     finally:
+        moved[0] = done
         PyBuffer_Release(&view)
+    return -rc
 
 
 cdef class Named:
@@ -79,18 +76,18 @@ cdef class Named:
 
 
 cdef class NamedSemaphore(Named):
-    """A named semaphore (csrc/include/procfast/named.h)."""
+    """A named semaphore (csrc/include/procfast/named_sem.h)."""
 
-    cdef pf_named s
+    cdef pf_named_sem s
 
     def __cinit__(self, const char *name, int how, unsigned mode, unsigned value):
-        check(pf_named_open(&self.s, name, <pf_open>how, mode, value))
+        check(pf_named_sem_open(&self.s, name, <pf_open>how, mode, value))
 
     def __dealloc__(self):
-        pf_named_close(&self.s)
+        pf_named_sem_close(&self.s)
 
     cdef void drop(self) noexcept:
-        pf_named_close(&self.s)
+        pf_named_sem_close(&self.s)
 
     def wait(self, timeout):
         """0: it has a permit."""
@@ -99,12 +96,12 @@ cdef class NamedSemaphore(Named):
         if rc < 0:
             return rc
         try:
-            rc = pf_named_wait(&self.s, PF_NOWAIT)
+            rc = pf_named_sem_wait(&self.s, PF_NOWAIT)
             if rc == -ETIMEDOUT and deadline != PF_NOWAIT:
                 rc = -EINTR
                 while rc == -EINTR:
                     with nogil:
-                        rc = pf_named_wait(&self.s, deadline)
+                        rc = pf_named_sem_wait(&self.s, deadline)
                     rc = self.settled(rc)
         finally:
             self.leave()
@@ -113,25 +110,25 @@ cdef class NamedSemaphore(Named):
     def post(self):
         cdef int rc = self.enter()
         if rc == 0:
-            rc = pf_named_post(&self.s)
+            rc = pf_named_sem_post(&self.s)
             self.leave()
         return rc
 
     def value(self):
         cdef int rc = self.enter()
         if rc == 0:
-            rc = pf_named_value(&self.s)
+            rc = pf_named_sem_value(&self.s)
             self.leave()
         return rc
 
 
 def semaphore_unlink(const char *name):
-    return pf_named_unlink(name)
+    return pf_named_sem_unlink(name)
 
 
 def semaphore_owner(const char *name):
     """A user id."""
-    return pf_named_owner(name)
+    return pf_named_sem_owner(name)
 
 
 cdef class MessageQueue(Named):

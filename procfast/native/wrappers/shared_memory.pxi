@@ -1,15 +1,15 @@
-# Named segments (csrc/include/procfast/segment.h). Names: as SharedMemory._name has them; a slash in front does not count.
+# Named segments (csrc/include/procfast/named_shm.h). Names: as SharedMemory._name has them; a slash in front does not count.
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.errno cimport EBUSY
 
 # This process as the owner of segments: its descriptor lives as long as the process. A fork makes it another's.
-cdef pf_owner this_process
+cdef pf_shm_owner this_process
 
 
 def _forget_owner():
-    pf_owner_forget(&this_process)
+    pf_shm_owner_forget(&this_process)
 
 
 _os.register_at_fork(after_in_child=_forget_owner)
@@ -31,7 +31,7 @@ cdef int check_named(int rc, object name) except -1:
 
 def segment_owner():
     """The number that stands for this process in what it creates; 0 where segments carry no records."""
-    pf_owner_refresh(&this_process, True)
+    pf_shm_owner_refresh(&this_process, True)
     return this_process.id
 
 
@@ -50,7 +50,7 @@ def segment_look(double seconds):
 
 def segment_owner_of(int pid):
     """The number that stands for a live process; 0 where there is none, or it can't be known."""
-    return pf_owner_of_pid(pid)
+    return pf_shm_owner_of_pid(pid)
 
 
 def segment_create(name, object size, bint track, bint reserve):
@@ -64,7 +64,7 @@ def segment_create(name, object size, bint track, bint reserve):
     cdef uint64_t owner = this_process.id if track else 0
     cdef int rc
     with nogil:
-        rc = pf_segment_create(raw, n, owner, reserve)
+        rc = pf_named_shm_create(raw, n, owner, reserve)
     return check_named(rc, name)
 
 
@@ -76,7 +76,7 @@ def segment_open(name):
     cdef int rc
     while True:
         with nogil:
-            rc = pf_segment_open(raw, &size)
+            rc = pf_named_shm_open(raw, &size)
         if rc != -EINTR:
             return check_named(rc, name), size
         PyErr_CheckSignals()
@@ -179,11 +179,11 @@ def segment_unlink(name, bint open_here):
     """Remove a name. FileNotFoundError where it is not there."""
     cdef bytes text = named(name)
     cdef const char *raw = text
-    cdef pf_owner self = this_process
+    cdef pf_shm_owner self = this_process
     cdef int rc
     while True:
         with nogil:
-            rc = pf_segment_unlink(&self, raw, open_here)
+            rc = pf_named_shm_unlink(&self, raw, open_here)
         if rc != -EINTR:
             check_named(rc, name)
             return
@@ -193,13 +193,13 @@ def segment_unlink(name, bint open_here):
 def segment_recorded(name):
     """The owner in the record of a segment; 0 where it has none, or is not there."""
     cdef uint64_t owner = 0
-    pf_segment_owner(named(name), &owner)
+    pf_named_shm_owner(named(name), &owner)
     return owner
 
 
 def segment_give(name, uint64_t owner, uint64_t to):
     """Make the segment of `owner` that of `to` (0: nobody's, never swept). False where it is another's, or not there."""
-    return pf_segment_give(named(name), owner, to) > 0
+    return pf_named_shm_give(named(name), owner, to) > 0
 
 
 def segment_sweep(name, uint64_t dead=0):
@@ -209,8 +209,8 @@ def segment_sweep(name, uint64_t dead=0):
     """
     cdef bytes text = named(name)
     cdef const char *raw = text
-    cdef pf_owner self = this_process
+    cdef pf_shm_owner self = this_process
     cdef int rc
     with nogil:
-        rc = pf_segment_sweep(&self, raw, dead)
+        rc = pf_named_shm_sweep(&self, raw, dead)
     return None if rc == -EBUSY else rc > 0

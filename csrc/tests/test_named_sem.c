@@ -1,6 +1,6 @@
 /* Named semaphores: names and modes, permits, the deadline, signals, the dead. */
 #include "check.h"
-#include "procfast/named.h"
+#include "procfast/named_sem.h"
 
 static const char *name(void)
 {
@@ -9,43 +9,43 @@ static const char *name(void)
     return text;
 }
 
-static struct pf_named fresh(unsigned value)
+static struct pf_named_sem fresh(unsigned value)
 {
-    struct pf_named s;
-    CHECK_EQ(pf_named_open(&s, name(), PF_EXCLUSIVE, 0600, value), 0);
+    struct pf_named_sem s;
+    CHECK_EQ(pf_named_sem_open(&s, name(), PF_EXCLUSIVE, 0600, value), 0);
     return s;
 }
 
-static void gone(struct pf_named *s)
+static void gone(struct pf_named_sem *s)
 {
-    pf_named_close(s);
-    CHECK_EQ(pf_named_unlink(name()), 0);
+    pf_named_sem_close(s);
+    CHECK_EQ(pf_named_sem_unlink(name()), 0);
 }
 
-static int wait_for(struct pf_named *s, int64_t deadline)
+static int wait_for(struct pf_named_sem *s, int64_t deadline)
 {
     int rc;
-    while ((rc = pf_named_wait(s, deadline)) == -EINTR)
+    while ((rc = pf_named_sem_wait(s, deadline)) == -EINTR)
         ;
     return rc;
 }
 
 static void test_names(void)
 {
-    struct pf_named a, b;
-    CHECK_EQ(pf_named_open(&a, name(), PF_OPEN, 0, 0), -ENOENT);
-    CHECK_EQ(pf_named_unlink(name()), -ENOENT);
-    CHECK_EQ(pf_named_open(&a, name(), PF_CREATE, 0600, 3), 0);
-    CHECK_EQ(pf_named_open(&b, name(), PF_EXCLUSIVE, 0600, 5), -EEXIST);
-    CHECK_EQ(pf_named_open(&b, name(), PF_CREATE, 0600, 5), 0);
-    CHECK_EQ(pf_named_value(&b), 3);
-    CHECK_EQ(pf_named_post(&b), 0);
-    CHECK_EQ(pf_named_value(&a), 4);
-    pf_named_close(&b);
-    pf_named_close(&b); /* again: nothing */
+    struct pf_named_sem a, b;
+    CHECK_EQ(pf_named_sem_open(&a, name(), PF_OPEN, 0, 0), -ENOENT);
+    CHECK_EQ(pf_named_sem_unlink(name()), -ENOENT);
+    CHECK_EQ(pf_named_sem_open(&a, name(), PF_CREATE, 0600, 3), 0);
+    CHECK_EQ(pf_named_sem_open(&b, name(), PF_EXCLUSIVE, 0600, 5), -EEXIST);
+    CHECK_EQ(pf_named_sem_open(&b, name(), PF_CREATE, 0600, 5), 0);
+    CHECK_EQ(pf_named_sem_value(&b), 3);
+    CHECK_EQ(pf_named_sem_post(&b), 0);
+    CHECK_EQ(pf_named_sem_value(&a), 4);
+    pf_named_sem_close(&b);
+    pf_named_sem_close(&b); /* again: nothing */
     gone(&a);
-    CHECK_EQ(pf_named_open(&a, "/a/b", PF_EXCLUSIVE, 0600, 1), -EINVAL);
-    CHECK_EQ(pf_named_open(&a, name(), PF_EXCLUSIVE, 0600, UINT_MAX), -EINVAL);
+    CHECK_EQ(pf_named_sem_open(&a, "/a/b", PF_EXCLUSIVE, 0600, 1), -EINVAL);
+    CHECK_EQ(pf_named_sem_open(&a, name(), PF_EXCLUSIVE, 0600, UINT_MAX), -EINVAL);
 }
 
 /* Whatever the umask is. The file is glibc's. */
@@ -57,10 +57,10 @@ static void test_mode_and_owner(void)
     for (int i = 0; i < 12; i++) {
         char path[80];
         struct stat st;
-        struct pf_named s;
+        struct pf_named_sem s;
         umask(masks[i % 3]);
-        CHECK_EQ(pf_named_open(&s, name(), PF_CREATE, modes[i / 3], 1), 0);
-        int64_t owner = pf_named_owner(name());
+        CHECK_EQ(pf_named_sem_open(&s, name(), PF_CREATE, modes[i / 3], 1), 0);
+        int64_t owner = pf_named_sem_owner(name());
         CHECK(owner == -ENOSYS || owner == (int64_t)geteuid());
         snprintf(path, sizeof path, "/dev/shm/sem.%s", name() + 1);
         if (owner >= 0 && stat(path, &st) == 0)
@@ -68,20 +68,20 @@ static void test_mode_and_owner(void)
         gone(&s);
     }
     umask(was);
-    int64_t owner = pf_named_owner(name());
+    int64_t owner = pf_named_sem_owner(name());
     CHECK(owner == -ENOSYS || owner == -ENOENT);
 }
 
 static void test_deadline(void)
 {
-    struct pf_named s = fresh(1);
+    struct pf_named_sem s = fresh(1);
     CHECK_EQ(wait_for(&s, PF_NOWAIT), 0);
     CHECK_EQ(wait_for(&s, PF_NOWAIT), -ETIMEDOUT);
     int64_t begun = pf_now(), cpu = check_cpu();
     CHECK_EQ(wait_for(&s, begun + 100 * MS), -ETIMEDOUT);
     CHECK(pf_now() - begun >= 100 * MS && pf_now() - begun < 5 * PF_SECOND);
     begun = pf_now();
-    CHECK_EQ(pf_named_wait(&s, PF_FOREVER), -EINTR); /* a look */
+    CHECK_EQ(pf_named_sem_wait(&s, PF_FOREVER), -EINTR); /* a look */
     CHECK(pf_now() - begun >= PF_SECOND - 20 * MS);
     CHECK(check_cpu() - cpu < 50 * MS);
     gone(&s);
@@ -89,16 +89,16 @@ static void test_deadline(void)
 
 static void test_most(void)
 {
-    struct pf_named s = fresh(INT_MAX);
-    CHECK_EQ(pf_named_post(&s), -EOVERFLOW);
-    CHECK_EQ(pf_named_value(&s), INT_MAX);
+    struct pf_named_sem s = fresh(INT_MAX);
+    CHECK_EQ(pf_named_sem_post(&s), -EOVERFLOW);
+    CHECK_EQ(pf_named_sem_value(&s), INT_MAX);
     gone(&s);
 }
 
 /* Another process, by name: woken by a post, and its permit is gone with it. */
 static void test_killed_holder(void)
 {
-    struct pf_named s = fresh(0);
+    struct pf_named_sem s = fresh(0);
     _Atomic int *has = check_shared(sizeof *has);
     pid_t pid = check_fork();
     if (pid == 0) {
@@ -107,12 +107,12 @@ static void test_killed_holder(void)
         check_sleep(60 * PF_SECOND);
     }
     check_sleep(50 * MS);
-    CHECK_EQ(pf_named_post(&s), 0);
+    CHECK_EQ(pf_named_sem_post(&s), 0);
     check_until(has, 1);
     check_kill(pid);
     CHECK_EQ(wait_for(&s, pf_now() + 50 * MS), -ETIMEDOUT);
-    CHECK_EQ(pf_named_value(&s), 0);
-    CHECK_EQ(pf_named_post(&s), 0);
+    CHECK_EQ(pf_named_sem_value(&s), 0);
+    CHECK_EQ(pf_named_sem_post(&s), 0);
     CHECK_EQ(wait_for(&s, PF_FOREVER), 0);
     gone(&s);
 }
@@ -124,13 +124,13 @@ static void nothing(int signum)
 
 static void test_signal(void)
 {
-    struct pf_named s = fresh(0);
+    struct pf_named_sem s = fresh(0);
     struct sigaction sa = {.sa_handler = nothing, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &sa, NULL);
     struct itimerval soon = {.it_value = {0, 50000}};
     setitimer(ITIMER_REAL, &soon, NULL);
     int64_t begun = pf_now();
-    CHECK_EQ(pf_named_wait(&s, PF_FOREVER), -EINTR);
+    CHECK_EQ(pf_named_sem_wait(&s, PF_FOREVER), -EINTR);
     CHECK(pf_now() - begun < 900 * MS);
     signal(SIGALRM, SIG_DFL);
     gone(&s);
@@ -139,7 +139,7 @@ static void test_signal(void)
 /* One counter, four processes, a binary semaphore. */
 static void test_exclusion(void)
 {
-    struct pf_named s = fresh(1);
+    struct pf_named_sem s = fresh(1);
     volatile int *count = check_shared(sizeof *count);
     pid_t pids[4];
     for (int w = 0; w < 4; w++) {
@@ -148,7 +148,7 @@ static void test_exclusion(void)
             for (int i = 0; i < 2000; i++) {
                 CHECK_EQ(wait_for(&s, pf_now() + 60 * PF_SECOND), 0);
                 *count = *count + 1;
-                CHECK_EQ(pf_named_post(&s), 0);
+                CHECK_EQ(pf_named_sem_post(&s), 0);
             }
             _exit(0);
         }

@@ -23,8 +23,8 @@
 #define F_OFD_SETLK 37
 #endif
 
-/* An owner has 46 bits: pid and hash. A record holds them in an access time between 2^36 and 2^37 seconds, the ten
- * lowest in its nanoseconds, above a check sum. */
+/* An owner has 46 bits: pid and hash. A record holds them in an access time between 2^36 and 2^37 seconds, the ten lowest in
+ * its nanoseconds, above a check sum. */
 enum { HASH_BITS = 24, PID_BITS = 22, LOW_BITS = 10, SUM_BITS = 19, TIME_BIT = 36 };
 
 static uint64_t mixed(uint64_t x) /* splitmix64 */
@@ -119,25 +119,25 @@ static struct flock byte_lock(short type, uint64_t owner)
     return lock;
 }
 
-static bool in_place(const struct pf_owner *self)
+static bool in_place(const struct pf_shm_owner *self)
 {
     struct stat st;
     return fstat(self->fd, &st) == 0 && st.st_dev == self->place[0] && st.st_ino == self->place[1];
 }
 
-void pf__owner_forget(struct pf_owner *self)
+void pf__owner_forget(struct pf_shm_owner *self)
 {
     if (self->id && in_place(self))
         close(self->fd); /* the parent's lock stays with the parent's descriptor */
 }
 
-int pf__owner_refresh(struct pf_owner *self, bool check)
+int pf__owner_refresh(struct pf_shm_owner *self, bool check)
 {
     uint64_t epoch = pf_epoch();
     if (self->id && self->epoch == epoch && (!check || in_place(self)))
         return 0;
     if (self->epoch != epoch)
-        pf_owner_forget(self);
+        pf_shm_owner_forget(self);
     uint64_t start = started("/proc/self/stat");
     self->epoch = epoch;
     self->id = owner_number((uint64_t)getpid(), start > 1 ? start : (uint64_t)pf_now());
@@ -157,9 +157,9 @@ int pf__owner_refresh(struct pf_owner *self, bool check)
     return 0;
 }
 
-/* Two proofs of life: the lock, which a process in another pid namespace has too, and pid with start time, which one
- * that closed all of its descriptors has too. Where the second can't be had, it lives. */
-static bool alive(const struct pf_owner *self, uint64_t owner)
+/* Two proofs of life: the lock, which a process in another pid namespace has too, and pid with start time, which one that
+ * closed all of its descriptors has too. Where the second can't be had, it lives. */
+static bool alive(const struct pf_shm_owner *self, uint64_t owner)
 {
     if (owner == self->id)
         return true;
@@ -182,7 +182,7 @@ static void mark_used(int fd)
     fcntl(fd, F_OFD_SETLK, &lock);
 }
 
-int pf__segment_file(void)
+int pf__named_file(void)
 {
     int fd = open(DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd >= 0)
@@ -190,7 +190,7 @@ int pf__segment_file(void)
     return errno == EISDIR || errno == EOPNOTSUPP || errno == EINVAL || errno == EPERM ? -ENOSYS : -errno;
 }
 
-int pf__segment_link(int fd, const char *name)
+int pf__named_link(int fd, const char *name)
 {
     PATH(name);
     char own[40];
@@ -202,15 +202,15 @@ int pf__segment_link(int fd, const char *name)
     return errno == ENOENT || errno == EPERM || errno == EACCES || errno == EXDEV ? -ENOSYS : -errno;
 }
 
-int pf__segment_room(int fd, uint64_t size)
+int pf__named_room(int fd, uint64_t size)
 {
     struct statvfs fs;
-    if (size <= PF_SEGMENT_RESERVED || fstatvfs(fd, &fs) < 0 || fs.f_blocks == 0) /* 0: without a limit */
+    if (size <= PF_NAMED_RESERVED || fstatvfs(fd, &fs) < 0 || fs.f_blocks == 0) /* 0: without a limit */
         return 0;
     return fs.f_bavail < size / fs.f_frsize + (size % fs.f_frsize != 0) ? -ENOSPC : 0;
 }
 
-int pf__segment_record(int fd, const char *name, uint64_t owner)
+int pf__named_record(int fd, const char *name, uint64_t owner)
 {
     struct timespec times[2] = {{0, UTIME_NOW}, {0, UTIME_OMIT}};
     if (owner)
@@ -218,7 +218,7 @@ int pf__segment_record(int fd, const char *name, uint64_t owner)
     return futimens(fd, times) == 0 ? 0 : errno == EPERM ? -ENOSYS : -errno;
 }
 
-int pf__segment_open(const char *name)
+int pf__named_open(const char *name)
 {
     PATH(name);
     int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC); /* waits for a sweep of it to end: its lease */
@@ -228,7 +228,7 @@ int pf__segment_open(const char *name)
     return fd;
 }
 
-int pf__segment_owner(const char *name, uint64_t *owner)
+int pf__named_owner(const char *name, uint64_t *owner)
 {
     PATH(name);
     struct stat st;
@@ -240,19 +240,19 @@ int pf__segment_owner(const char *name, uint64_t *owner)
 
 /* A sweep that found the segment dead must not remove the name when it is another's by then: opening waits for its end.
  * There is none of a segment without a record, nor of our own. */
-int pf__segment_fend(const struct pf_owner *self, const char *name)
+int pf__named_fend(const struct pf_shm_owner *self, const char *name)
 {
     uint64_t owner = 0;
-    if (pf__segment_owner(name, &owner) < 0 || owner == 0 || (owner == self->id && self->epoch == pf_epoch()))
+    if (pf__named_owner(name, &owner) < 0 || owner == 0 || (owner == self->id && self->epoch == pf_epoch()))
         return 0;
-    int fd = pf__segment_open(name);
+    int fd = pf__named_open(name);
     if (fd < 0)
         return fd == -EINTR ? -EINTR : 0;
     close(fd);
     return 0;
 }
 
-int pf__segment_give(const char *name, uint64_t from, uint64_t to)
+int pf__named_give(const char *name, uint64_t from, uint64_t to)
 {
     PATH(name);
     struct stat st;
@@ -260,7 +260,7 @@ int pf__segment_give(const char *name, uint64_t from, uint64_t to)
     if (fd < 0)
         return -errno;
     int rc = fstat(fd, &st) < 0 ? -errno : owner_in(&st, name) == from;
-    if (rc > 0 && pf__segment_record(fd, name, to) < 0)
+    if (rc > 0 && pf__named_record(fd, name, to) < 0)
         rc = -errno;
     close(fd);
     return rc;
@@ -279,7 +279,7 @@ static int alone(int fd)
     return 1;
 }
 
-int pf__segment_sweep(const struct pf_owner *self, const char *name, uint64_t dead)
+int pf__named_sweep(const struct pf_shm_owner *self, const char *name, uint64_t dead)
 {
     PATH(name);
     struct stat st, now;

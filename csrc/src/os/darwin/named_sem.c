@@ -1,9 +1,7 @@
-/* What every system has is sem_trywait(3): src/named.c polls. Where a name's file is, only the system knows. */
+/* No sem_timedwait(3): src/named_sem.c polls. sem_getvalue(3) is there and refuses; a name is no file. */
 #include "../../os.h"
 
-#ifdef PF__OS_POSIX
-
-#include <semaphore.h>
+#ifdef PF__OS_DARWIN
 
 int64_t pf__sem_owner(const char *name)
 {
@@ -25,8 +23,8 @@ int pf__sem_wait(void *sem, int64_t deadline)
 
 int pf__sem_value(void *sem)
 {
-    int value;
-    return sem_getvalue(sem, &value) < 0 ? -errno : value;
+    (void)sem;
+    return -ENOSYS;
 }
 
 #endif

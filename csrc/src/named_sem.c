@@ -1,4 +1,4 @@
-#include "procfast/named.h"
+#include "procfast/named_sem.h"
 
 #include <fcntl.h>
 #include <semaphore.h>
@@ -11,13 +11,13 @@
 #define NAP_FIRST (PF_SECOND / 20000)
 #define NAP_LAST (PF_SECOND / 100)
 
-static int open_old(struct pf_named *s, const char *name)
+static int open_old(struct pf_named_sem *s, const char *name)
 {
     s->sem = sem_open(name, 0);
     return s->sem == SEM_FAILED ? -errno : 0;
 }
 
-static int open_new(struct pf_named *s, const char *name, unsigned mode, unsigned value)
+static int open_new(struct pf_named_sem *s, const char *name, unsigned mode, unsigned value)
 {
     s->sem = sem_open(name, O_CREAT | O_EXCL, (mode_t)mode, value);
     if (s->sem == SEM_FAILED)
@@ -31,7 +31,7 @@ static int open_new(struct pf_named *s, const char *name, unsigned mode, unsigne
     return 0;
 }
 
-int pf_named_open(struct pf_named *s, const char *name, enum pf_open how, unsigned mode, unsigned value)
+int pf_named_sem_open(struct pf_named_sem *s, const char *name, enum pf_open how, unsigned mode, unsigned value)
 {
     for (;;) { /* somebody may create or unlink it in between */
         int rc = how == PF_OPEN ? -EEXIST : open_new(s, name, mode, value);
@@ -46,19 +46,19 @@ int pf_named_open(struct pf_named *s, const char *name, enum pf_open how, unsign
     }
 }
 
-void pf_named_close(struct pf_named *s)
+void pf_named_sem_close(struct pf_named_sem *s)
 {
     if (s->sem)
         sem_close(s->sem);
     s->sem = NULL;
 }
 
-int pf_named_unlink(const char *name)
+int pf_named_sem_unlink(const char *name)
 {
     return sem_unlink(name) < 0 ? -errno : 0;
 }
 
-int64_t pf_named_owner(const char *name)
+int64_t pf_named_sem_owner(const char *name)
 {
     return pf__sem_owner(name);
 }
@@ -80,7 +80,7 @@ static int nap_until(sem_t *sem, int64_t end)
     }
 }
 
-int pf_named_wait(struct pf_named *s, int64_t deadline)
+int pf_named_sem_wait(struct pf_named_sem *s, int64_t deadline)
 {
     if (sem_trywait(s->sem) == 0)
         return 0;
@@ -95,12 +95,12 @@ int pf_named_wait(struct pf_named *s, int64_t deadline)
     return rc == -ETIMEDOUT && pf_now() < deadline ? -EINTR : rc;
 }
 
-int pf_named_post(struct pf_named *s)
+int pf_named_sem_post(struct pf_named_sem *s)
 {
     return sem_post(s->sem) < 0 ? -errno : 0;
 }
 
-int pf_named_value(struct pf_named *s)
+int pf_named_sem_value(struct pf_named_sem *s)
 {
     return pf__sem_value(s->sem);
 }
