@@ -69,16 +69,21 @@ def inode(name: str) -> int:
     return os.stat(f"{DIRECTORY}/{name}").st_ino
 
 
-def gone(sweep, prefix: str) -> bool:
-    sweep()
-    return not names(prefix)
-
-
 def wait_for(condition) -> None:
     end = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def sweep_away(sweep, prefix: str) -> None:
+    """At once; but another program's sweep may have one in hand."""
+
+    def gone() -> bool:
+        sweep()
+        return not names(prefix)
+
+    wait_for(gone)
 
 
 class Child(Victim):
@@ -113,7 +118,7 @@ def test_swept_when_its_creator_is_killed(native, sweep, prefix, closed):
     child = Child(body)
     assert prefix + "a" not in sweep() and names(prefix)
     child.end()
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 def test_swept_by_the_first_create(native, prefix):
@@ -151,7 +156,7 @@ def test_not_at_every_create(native, sweep, prefix):
     creator.said()
     os.close(turn)
     os.close(go)
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 def test_its_name_is_free_again(native, prefix):
@@ -180,7 +185,7 @@ def test_spared_while_somebody_has_it(native, sweep, prefix, kind):
     reader._fd = -1  # only the mapping is left
     assert prefix + "a" not in sweep() and names(prefix)
     reader.close()
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 def test_spared_are_others(native, sweep, prefix):
@@ -222,7 +227,7 @@ def test_stopped_creator_is_not_dead(native, sweep, prefix):
     sweep()
     assert names(prefix)
     child.end()
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 def test_creator_that_closed_all_descriptors_is_not_dead(native, sweep, prefix):
@@ -241,14 +246,14 @@ def test_creator_that_closed_all_descriptors_is_not_dead(native, sweep, prefix):
     sweep()
     assert names(prefix)
     child.end()
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 def test_unreaped_is_dead(native, sweep, prefix):
     child = Child(lambda: native.SharedMemory(prefix + "a", create=True, size=9).close())
     child.signal(signal.SIGKILL)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
     os.waitpid(child.pid, 0)
     child.said()
 
@@ -260,7 +265,7 @@ def test_pid_used_again(native, sweep, records, prefix):
     mine = records.segment_owner()
     assert mine >> 24 == os.getpid()
     assert records.segment_give(segment._name, mine, mine ^ 1)
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 def test_forked_child_has_it(native, sweep, prefix):
@@ -281,7 +286,7 @@ def test_forked_child_has_it(native, sweep, prefix):
     assert names(prefix)
     os.kill(grandchild, signal.SIGKILL)
     child.said()  # the end of its pipe: it is gone
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 @pytest.mark.parametrize("by", ["python", "C"])
@@ -299,14 +304,14 @@ def test_forked_child_does_not_keep_its_parent_alive(native, sweep, prefix, by):
         grandchild = int(file.read())
     child.kill()
     if by == "python":
-        wait_for(lambda: gone(sweep, prefix))  # when its fork hook has run
+        sweep_away(sweep, prefix)  # when its fork hook has run
         assert not names(prefix)
     else:
         sweep()
         assert names(prefix)
     os.kill(grandchild, signal.SIGKILL)
     child.said()
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 def test_exit_of_a_forked_child_drops_nothing(native, sweep, prefix):
@@ -344,7 +349,7 @@ if __name__ == "__main__":
         sweep()
         assert names(prefix)
         parent.kill()
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -395,7 +400,7 @@ if __name__ == "__main__":
         assert len(names(prefix)) == 35
         os.killpg(group.pid, signal.SIGKILL)
         group.stdout.read()  # its end: all are gone
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 def test_command(native, prefix, python):
@@ -429,7 +434,7 @@ sys.stdin.read()
         assert names(prefix)
         container.kill()
         container.stdout.read()
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 # -- at any instant -------------------------------------------------------------------------------
@@ -470,7 +475,7 @@ def test_users_killed(native, sweep, prefix, rng):
         child.kill()
         dead = f"{prefix}{child.pid}-"
         steps += len(child.said())
-        wait_for(lambda: gone(sweep, dead))
+        sweep_away(sweep, dead)
         assert {name: inode(name) for name in names(prefix)} == alive, kill
     assert steps > KILLS / 4
     for segment in [*held, untracked]:
@@ -504,7 +509,7 @@ def test_sweepers_killed(native, sweep, prefix, rng):
         sweepers[0].kill()
         if kill % 2:
             sweepers[1].kill()
-            wait_for(lambda: gone(sweep, f"{prefix}{kill}-"))
+            sweep_away(sweep, f"{prefix}{kill}-")
         else:
             wait_for(lambda: len(names(prefix)) == 1)
             sweepers[1].kill()
@@ -534,7 +539,7 @@ def test_two_sweepers_at_once_leave_nothing(native, sweep, prefix):
         for each in sweepers:
             assert each.said() == [1]
             os.waitpid(each.pid, 0)
-        wait_for(lambda: not names(tag))  # noqa: B023
+        wait_for(lambda: not names(tag))
 
 
 @pytest.mark.limit(600)
@@ -579,7 +584,7 @@ def test_one_name_used_again_and_again(native, sweep, prefix, rng):
         child.kill()
         said += child.said()
     assert set(said) == {1}
-    wait_for(lambda: gone(sweep, prefix))
+    sweep_away(sweep, prefix)
 
 
 def test_unlink_waits_for_a_sweep(native, sweep, prefix):
@@ -683,7 +688,7 @@ def test_readers_of_the_dead(native, sweep, prefix):
         name = f"{prefix}{turn}"
         leave(name)
         readers = [Victim(lambda report, name=name: attach(report, name)) for _ in range(2)]
-        wait_for(lambda: gone(sweep, prefix))
+        sweep_away(sweep, prefix)
         for reader in readers:
             assert reader.said() == [0]
             os.waitpid(reader.pid, 0)
