@@ -539,7 +539,7 @@ def test_two_sweepers_at_once_leave_nothing(native, sweep, prefix):
         for each in sweepers:
             assert each.said() == [1]
             os.waitpid(each.pid, 0)
-        wait_for(lambda: not names(tag))
+        wait_for(lambda tag=tag: not names(tag))
 
 
 @pytest.mark.limit(600)
