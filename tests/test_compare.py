@@ -22,6 +22,8 @@ PAYLOADS = (workloads.Ints(), workloads.Words(), workloads.Blocks(3 * 4096), wor
         "value.add",
         "value.slice.set",
         "value.make",
+        "shm.cycle",
+        "shm.attach",
     ],
 )
 def test_cell(python, key, name):

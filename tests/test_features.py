@@ -15,6 +15,7 @@ FEATURES = {
         "max_bytes",
         "no_feeder_thread",
         "robust_locks",
+        "swept_shared_memory",
     },
     "stdlib": {"atomic_values", "batches", "interrupt"},
 }

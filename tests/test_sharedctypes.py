@@ -17,9 +17,10 @@ from functools import partial
 
 import numpy
 import pytest
+import value_workers
 import workers
 from conftest import METHODS
-from workers import Either, Outer, OwnInt, Point
+from value_workers import Either, Outer, OwnInt, Point
 
 INTEGERS = "bBhHiIlLqQ"
 FLOATS = "fd"
@@ -1195,14 +1196,14 @@ def kinds(ctx):
 
 def test_passed_to_a_child(ctx):
     made = kinds(ctx)
-    run(ctx, workers.double_all, *(obj for obj, _ in made))
+    run(ctx, value_workers.double_all, *(obj for obj, _ in made))
     for number, (obj, check) in enumerate(made):
         assert check(obj), (number, obj)
 
 
 def test_passed_on_to_a_grandchild(ctx):
     made = kinds(ctx)
-    run(ctx, workers.from_a_grandchild, workers.cell_of(ctx), *(obj for obj, _ in made))
+    run(ctx, value_workers.from_a_grandchild, workers.cell_of(ctx), *(obj for obj, _ in made))
     for number, (obj, check) in enumerate(made):
         assert check(obj), (number, obj)
 
@@ -1217,7 +1218,7 @@ def test_a_child_knows_them_as_it_should(ctx):
         ctx.Value(Point),
         ctx.Value(OwnInt),
     )
-    run(ctx, workers.describe_shared, q, *shared)
+    run(ctx, value_workers.describe_shared, q, *shared)
     assert q.get() == [
         "Synchronized",
         "SynchronizedArray",
@@ -1238,7 +1239,8 @@ def test_dropped_after_start(ctx):
     children = []
     for i in range(5):
         p = ctx.Process(
-            target=workers.report_later, args=(go, q, ctx.Value("i", i), ctx.Array("i", [i] * 10))
+            target=value_workers.report_later,
+            args=(go, q, ctx.Value("i", i), ctx.Array("i", [i] * 10)),
         )
         p.start()
         children.append(p)
@@ -1257,7 +1259,7 @@ def test_dropped_after_start(ctx):
 
 def test_sent_to_another_start_method(backend):
     made = backend.context("fork").Value("i", 21), backend.context("fork").Array("i", [1, 2])
-    run(backend.context("spawn"), workers.double_all, *made)
+    run(backend.context("spawn"), value_workers.double_all, *made)
     assert (made[0].value, made[1][:]) == (42, [2, 4])
 
 
@@ -1302,7 +1304,8 @@ def test_made_in_a_child(ctx):
     q = ctx.SimpleQueue()
     v = ctx.Value("i", 5)
     children = [
-        ctx.Process(target=workers.make_values, args=(workers.cell_of(ctx), q, i)) for i in range(3)
+        ctx.Process(target=value_workers.make_values, args=(workers.cell_of(ctx), q, i))
+        for i in range(3)
     ]
     for p in children:
         p.start()
@@ -1317,8 +1320,8 @@ def test_made_in_a_child(ctx):
 
 def test_numpy_in_a_child(ctx):
     a, raw = ctx.Array("d", 100), ctx.RawArray("d", 100)
-    run(ctx, workers.with_numpy, a)
-    run(ctx, workers.with_numpy, raw)
+    run(ctx, value_workers.with_numpy, a)
+    run(ctx, value_workers.with_numpy, raw)
     assert a[:] == raw[:] == [1.0] * 100
 
 
@@ -1341,7 +1344,8 @@ PROCESSES, TIMES = 4, 3000
 
 def count(ctx, hows, times, *args) -> None:
     children = [
-        ctx.Process(target=workers.count_up, args=(how, args[0], times, *args[1:])) for how in hows
+        ctx.Process(target=value_workers.count_up, args=(how, args[0], times, *args[1:]))
+        for how in hows
     ]
     for p in children:
         p.start()
@@ -1408,7 +1412,7 @@ def test_slices_are_not_torn(ctx):
     """A slice is read and written under the lock as a whole."""
     a = ctx.Array("i", 64)
     stop = ctx.Value("b")
-    children = [ctx.Process(target=workers.fill_array, args=(a, k, stop)) for k in (1, 2)]
+    children = [ctx.Process(target=value_workers.fill_array, args=(a, k, stop)) for k in (1, 2)]
     for p in children:
         p.start()
     end = time.monotonic() + 1
@@ -1426,7 +1430,7 @@ def test_slices_are_not_torn(ctx):
 def test_nothing_in_between(ctx, through):
     """Who reads, lock or no lock in his hands, never sees what a holder of the lock goes on to change."""
     v, stop = ctx.Value("q"), ctx.Value("b")
-    p = ctx.Process(target=workers.write_pairs, args=(v, stop, through))
+    p = ctx.Process(target=value_workers.write_pairs, args=(v, stop, through))
     p.start()
     end, last = time.monotonic() + 1, 0
     while time.monotonic() < end:
@@ -1456,7 +1460,7 @@ def test_fork_while_threads_use_it(local):
         t.start()
     try:
         for _ in range(10):
-            p = local.Process(target=workers.count_up, args=("mixed", v, 10))
+            p = local.Process(target=value_workers.count_up, args=("mixed", v, 10))
             p.start()
             p.join(20)
             assert p.exitcode == 0
@@ -1472,7 +1476,7 @@ def test_kept_by_nobody_else(backend, method):
     ctx = backend.context(method)
     v, a = ctx.Value("i", 5), ctx.Array("i", [1, 2, 3], lock=False)
     ready = ctx.SimpleQueue()
-    p = ctx.Process(target=workers.touch_and_wait, args=(v, a, ready))
+    p = ctx.Process(target=value_workers.touch_and_wait, args=(v, a, ready))
     p.start()
     assert ready.get() == "ready"
     p.kill()

@@ -1,11 +1,10 @@
 """What the tests run in other processes; a spawned child must be able to import it."""
 
-import ctypes
 import faulthandler
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.queues
-import multiprocessing.sharedctypes
 import os
 import pickle
 import resource
@@ -492,137 +491,99 @@ def pass_with_few_descriptors(out, cell) -> None:
     out.put(errors)
 
 
-# -- values and arrays ----------------------------------------------------------------------------
+# -- the raw POSIX layer --------------------------------------------------------------------------
 
 
-class Point(ctypes.Structure):
-    _fields_ = [("x", ctypes.c_int), ("y", ctypes.c_double), ("name", ctypes.c_char * 8)]
+def posix_of(backend: str):
+    from procfast import _backend
+
+    return _backend.load(backend, "posix")
 
 
-class Inner(ctypes.Structure):
-    _fields_ = [("a", ctypes.c_short), ("pair", ctypes.c_int * 2)]
+class Descriptor:
+    """A descriptor that goes to a child of any start method."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self):
+        return _descriptor, (reduction.DupFd(self.fd),)
+
+    def fileno(self) -> int:
+        return self.fd
 
 
-class Outer(ctypes.Structure):
-    _fields_ = [("inner", Inner), ("points", Point * 2), ("last", ctypes.c_longlong)]
+def _descriptor(passed) -> Descriptor:
+    return Descriptor(passed.detach())
 
 
-class Either(ctypes.Union):
-    _fields_ = [("i", ctypes.c_uint32), ("bytes", ctypes.c_ubyte * 4)]
+def posix_echo(backend: str, r: Descriptor, w: Descriptor) -> None:
+    posix = posix_of(backend)
+    posix.write_all(w, b"x" * 50_000, 30)
 
 
-class OwnInt(ctypes.c_int):
-    """A user's subclass of a simple type."""
-
-
-def double_all(*shared) -> None:
-    """What a child may do with each kind of shared object, by its kind."""
-    for obj in shared:
-        if hasattr(obj, "x"):
-            obj.x *= 2
-            obj.y *= 2
-            obj.name = bytes(obj.name) * 2
-        elif hasattr(obj, "__len__"):
-            for i in range(len(obj)):
-                obj[i] *= 2
-        else:
-            obj.value *= 2
-
-
-def count_up(how: str, counter, times: int, other=None) -> None:
-    """Adds 1 so many times, in one of the ways that must not lose any."""
-    for i in range(times):
-        if how == "lock" or (how == "mixed" and i % 2):
-            with counter.get_lock():
-                counter.value += 1
-                if other is not None:
-                    other.value += 1
-        elif how == "compare_exchange":
-            while not counter.compare_exchange(old := counter.value, old + 1):
-                pass
-        elif how == "exchange":  # a token that only one has at a time
-            while not counter.exchange(0):
-                time.sleep(0)
-            other.value += 1
-            counter.exchange(1)
-        else:
-            counter.add(1)
-
-
-def set_value(shared, value) -> None:
-    shared.value = value
-
-
-def set_items(array, start: int, values) -> None:
-    array[start : start + len(values)] = values
-
-
-def report_values(q, *shared) -> None:
-    q.put([obj[:] if hasattr(obj, "__len__") else obj.value for obj in shared])
-
-
-def hold_value(shared, ready) -> None:
-    """Dies by a kill from outside, in the middle of a change."""
-    with shared.get_lock():
+def take_and_give(take, give, ready=None) -> None:
+    """Takes a permit of one semaphore, gives one to the other."""
+    if ready is not None:
         ready.put("ready")
-        sleep_forever()
+    assert take.acquire(timeout=30)
+    give.release()
 
 
-def with_numpy(array) -> None:
-    import numpy
-
-    numpy.frombuffer(getattr(array, "get_obj", lambda: array)(), dtype="d")[:] += 1
-
-
-def from_a_grandchild(cell, *shared) -> None:
-    p = context(cell).Process(target=double_all, args=shared)
-    p.start()
-    p.join()
-    sys.exit(p.exitcode)
-
-
-def describe_shared(q, *shared) -> None:
-    names = ["SynchronizedString", "SynchronizedArray", "Synchronized", "SynchronizedBase"]
-    kinds = [getattr(multiprocessing.sharedctypes, name) for name in names]
-    q.put([next(n for n, k in zip(names, kinds, strict=True) if isinstance(s, k)) for s in shared])
-    taken = []
-    for obj in shared:
-        with obj.get_lock():
-            taken.append(obj.acquire(False))
-            obj.release()
-    q.put(taken)
-    q.put(shared[0].add(1))
-
-
-def report_later(go, q, *shared) -> None:
-    go.wait()
-    report_values(q, *shared)
-
-
-def make_values(cell, q, number: int) -> None:
-    ctx = context(cell)
-    values = [ctx.Value("i", number) for _ in range(200)]
-    time.sleep(0.1)
-    (mine,) = {v.value for v in values}
-    q.put(mine)
-
-
-def fill_array(array, number: int, stop) -> None:
-    values = [number] * len(array)
-    while not stop.value:
-        array[:] = values
-
-
-def touch_and_wait(value, array, ready) -> None:
-    value.value += 1
-    array[:] = [x + 1 for x in array]
+def take_and_stay(semaphore, ready) -> None:
+    assert semaphore.acquire(timeout=30)
     ready.put("ready")
     sleep_forever()
 
 
-def write_pairs(value, stop, through: str) -> None:
-    where = value.get_obj() if through == "object" else value
-    while not stop.value:
-        with value.get_lock():
-            where.value += 1
-            where.value += 1
+def wait_for_permit(semaphore, ready) -> None:
+    ready.put("ready")
+    semaphore.acquire()
+
+
+def count_up(semaphore, file: str, times: int) -> None:
+    """A counter in a file, guarded by nothing else."""
+    for _ in range(times):
+        with semaphore, open(file, "r+") as f:
+            number = int(f.read())
+            f.seek(0)
+            f.write(str(number + 1))
+
+
+def answer_messages(questions, answers) -> None:
+    while (message := questions.receive(30)).data:
+        answers.send(message.data.upper(), message.priority, 30)
+
+
+def send_numbered(queue, tag: int, ready=None) -> None:
+    for number in itertools.count():
+        queue.send(b"%d %d" % (tag, number), timeout=30)
+        if number == 20 and ready is not None:
+            ready.put("ready")
+
+
+# -- shared memory --------------------------------------------------------------------------------
+
+
+def _context(backend: str):
+    import procfast
+
+    return procfast.get_context("fork", backend=backend)
+
+
+def write_segment(what, data: bytes, backend: str) -> None:
+    segment = _context(backend).SharedMemory(what) if isinstance(what, str) else what
+    segment.buf[: len(data)] = data
+    segment.close()
+
+
+def make_segment(q, data: bytes, backend: str) -> None:
+    segment = _context(backend).SharedMemory(create=True, size=100)
+    segment.buf[: len(data)] = data
+    q.put(segment.name)
+    segment.close()
+
+
+def change_list(values) -> None:
+    values[1] = 99
+    values.shm.close()
