@@ -989,7 +989,7 @@ def test_add_to_what_is_no_number(local, kind):
 
 
 def test_atomics_of_arrays_and_structures(local):
-    """There are none: which item?"""
+    """There are none: of which item?"""
     for obj in (local.Array("i", 3), local.Value(Point), local.RawArray("i", 3)):
         assert not hasattr(obj, "add")
 

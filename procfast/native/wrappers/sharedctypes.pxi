@@ -133,7 +133,6 @@ cdef object load(char kind, const datum *d):
 cdef int store(char kind, datum *d, object value) except -1:
     """Converts as ctypes does: integers wrap round, floats are rounded, and these are its errors."""
     cdef unsigned long long n
-    cdef long code
     if kind == b"d":
         d.d = PyFloat_AsDouble(value)
     elif kind == b"f":
@@ -287,13 +286,18 @@ cdef class Memory(Block):
         self.kind = kinds.get(kind, OTHER)
         return (self.add, self.exchange, self.compare_exchange) if self.kind else None
 
+    cdef unsigned datum_size(self) except 0:
+        if self.kind == OTHER:
+            raise TypeError("this memory is no datum of a simple type")
+        return size_of(self.kind)
+
     def add(self, n):
         """Add n, atomically, and answer the new value.
 
         Integers wrap round, as they do when assigned. TypeError where the value or n is no number.
         """
         cdef datum d, seen, more
-        cdef unsigned size = size_of(self.kind)
+        cdef unsigned size = self.datum_size()
         if not is_number(self.kind):
             not_a_number({"c": "c_char", "u": "c_wchar", "?": "c_bool"}[chr(self.kind)])
         addend(self.kind, n, &more)
@@ -307,8 +311,9 @@ cdef class Memory(Block):
     def exchange(self, value):
         """Set it, atomically, and answer the value before."""
         cdef datum d, was
+        cdef unsigned size = self.datum_size()
         store(self.kind, &d, value)
-        pf_datum_exchange(self.data, &d, &was, size_of(self.kind))
+        pf_datum_exchange(self.data, &d, &was, size)
         return load(self.kind, &was)
 
     def compare_exchange(self, expected, value):
@@ -317,7 +322,7 @@ cdef class Memory(Block):
         NaN is taken for equal to itself.
         """
         cdef datum want, d, seen
-        cdef unsigned size = size_of(self.kind)
+        cdef unsigned size = self.datum_size()
         store(self.kind, &want, expected)
         store(self.kind, &d, value)
         pf_datum_load(self.data, &seen, size)
@@ -338,6 +343,7 @@ def new_memory(Py_ssize_t length):
 def lock_in(Memory memory not None, SharedRLock lock not None):
     """Makes a new RLock the one that lies in front of the datum."""
     lock.lie_in(memory, sizeof(pf_lock))
+    lock.set_flags(0)
     return lock
 
 
@@ -465,7 +471,7 @@ cdef class SharedObject:
             if rc == -EINTR:
                 PyErr_CheckSignals()
         if rc == -PF_EOWNERDEAD:
-            pf_lock_release(self.rlock)
+            pf_lock_release(self.rlock)  # whatever its count: if this process dies before it tells, the next one must
             raise owner_died(self.get_lock(), &dead)
         check(rc)
         return TAKEN if brief else COUNTED
