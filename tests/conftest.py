@@ -98,6 +98,12 @@ def local(backend):
     return backend.context("fork")
 
 
+@pytest.fixture
+def posix(backend):
+    """procfast.posix as this backend has it."""
+    return backend.module._backend.load(backend.name, "posix")
+
+
 # -- which tests run ------------------------------------------------------------------------------
 
 
@@ -271,6 +277,11 @@ def _servants():
                 p.start()
                 p.join()
                 p.close()
+            segment = ctx.SharedMemory(
+                create=True, size=1
+            )  # a lock that lives as long as the process
+            segment.close()
+            segment.unlink()
     multiprocessing.Value("i")  # the heap of shared values is for the life of the process
 
 

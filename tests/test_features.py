@@ -12,6 +12,7 @@ FEATURES = {
         "max_bytes",
         "no_feeder_thread",
         "robust_locks",
+        "swept_shared_memory",
     },
     "stdlib": {"batches", "interrupt"},
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing.context
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .process import ForkProcess, ForkServerProcess, Process, SpawnProcess
 if TYPE_CHECKING:
     from .connection import Connection
     from .queues import JoinableQueue, Queue, SimpleQueue
+    from .shared_memory import ShareableList, SharedMemory
     from .synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
 
@@ -45,6 +46,7 @@ class Context(BackendContext):
             "max_bytes",
             "no_feeder_thread",
             "robust_locks",
+            "swept_shared_memory",
         }
     )
 
@@ -113,6 +115,28 @@ class Context(BackendContext):
     ) -> Barrier:
         """A place where `parties` processes wait for each other; see `procfast.native.synchronize.Barrier`."""
         return _locks().Barrier(parties, action, timeout, ctx=self._here)
+
+    def SharedMemory(
+        self,
+        name: str | None = None,
+        create: bool = False,
+        size: int = 0,
+        *,
+        track: bool = True,
+        reserve: bool = False,
+    ) -> SharedMemory:
+        """Memory with a name, new or attached to; see `procfast.native.shared_memory.SharedMemory`."""
+        from .shared_memory import SharedMemory
+
+        return SharedMemory(name, create, size, track=track, reserve=reserve)
+
+    def ShareableList(
+        self, sequence: Iterable[Any] | None = None, *, name: str | None = None
+    ) -> ShareableList:
+        """A list of fixed length in a SharedMemory, new or attached to."""
+        from .shared_memory import ShareableList
+
+        return ShareableList(sequence, name=name)
 
 
 class ForkContext(Context, multiprocessing.context.ForkContext):

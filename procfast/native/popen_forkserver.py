@@ -12,6 +12,7 @@ import threading
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 
+from . import segments
 from .passing import handed_over
 from .popen import UNKNOWN
 
@@ -22,6 +23,7 @@ class Popen(multiprocessing.popen_forkserver.Popen):
     def __init__(self, process_obj: BaseProcess) -> None:
         self._reading = threading.Lock()
         super().__init__(process_obj)
+        segments.answer()
 
     def _launch(self, process_obj: BaseProcess) -> None:
         try:

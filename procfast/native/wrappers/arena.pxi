@@ -62,18 +62,22 @@ cdef Arena new_arena(size_t size):
 
 
 def attach_arena(bytes id not None, bint single, int fd):
-    """The arena of another process, by its descriptor, which is the arena's afterwards."""
+    """The arena of another process, by its descriptor, which is the arena's afterwards; closed where it is none."""
     cdef Arena arena
+    cdef int rc
     with cython.critical_section(arena_guard):
         arena = arenas.get(id)
         if arena is not None:
-            check(pf_arena_adopt(arena.a, fd))
-            return arena
-    arena = Arena.__new__(Arena)
-    check(pf_arena_attach(&arena.a, fd))
-    arena.single = single
-    if not single:
-        arenas[id] = arena
+            rc = pf_arena_adopt(arena.a, fd)
+        else:
+            arena = Arena.__new__(Arena)
+            arena.single = single
+            rc = pf_arena_attach(&arena.a, fd)
+            if rc == 0 and not single:
+                arenas[id] = arena
+        if rc < 0:
+            close(fd)
+            check(rc)
     return arena
 
 
