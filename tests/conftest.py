@@ -268,9 +268,7 @@ def _servants():
             ctx = procfast.get_context("fork", backend=name)
             for factory in (ctx.Queue, ctx.SimpleQueue, ctx.JoinableQueue):
                 factory().close()
-            for _ in range(
-                2
-            ):  # the memory of locks, and all that goes with it, is never given back
+            for _ in range(2):  # what comes with the first locks, and with a fork after them, stays
                 with ctx.Lock():
                     pass
                 p = ctx.Process()
