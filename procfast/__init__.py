@@ -10,6 +10,7 @@ get_context    get_context(method=None, backend=None): both backends can be used
 info           what runs here, and why
 """
 
+import importlib
 import multiprocessing
 from typing import Any
 
@@ -39,6 +40,8 @@ def info() -> dict[str, Any]:
 
 def __getattr__(name: str) -> Any:
     """What multiprocessing has beside its public names: submodules that are loaded, constants."""
+    if name in _submodules.OWN and hasattr(multiprocessing, name):
+        return importlib.import_module(f".{name}", __name__)
     try:
         return getattr(multiprocessing, name)
     except AttributeError:

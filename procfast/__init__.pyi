@@ -1,6 +1,8 @@
 # For type checkers: __init__.py takes most of these names from the chosen backend at run time.
 
 import multiprocessing
+import multiprocessing.shared_memory
+from collections.abc import Iterable
 from multiprocessing import (
     Array as Array,
 )
@@ -119,6 +121,17 @@ class Process(multiprocessing.Process):
 def Queue(maxsize: int = 0, *, max_bytes: int | None = None) -> abc.Queue[Any]: ...
 def JoinableQueue(maxsize: int = 0, *, max_bytes: int | None = None) -> abc.JoinableQueue[Any]: ...
 def SimpleQueue() -> abc.SimpleQueue[Any]: ...
+def SharedMemory(
+    name: str | None = None,
+    create: bool = False,
+    size: int = 0,
+    *,
+    track: bool = True,
+    reserve: bool = False,
+) -> multiprocessing.shared_memory.SharedMemory: ...
+def ShareableList(
+    sequence: Iterable[Any] | None = None, *, name: str | None = None
+) -> multiprocessing.shared_memory.ShareableList[Any]: ...
 
 # The contexts of all backends have the same members; these stand for them.
 @overload

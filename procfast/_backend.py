@@ -17,8 +17,8 @@ VARIABLE = "PROCFAST_BACKEND"
 BACKENDS = ("native", "stdlib")  # in order of preference; the last one loads everywhere
 
 
-def load(name: str) -> ModuleType:
-    """The `context` module of a backend.
+def load(name: str, module: str = "context") -> ModuleType:
+    """The `context` module of a backend, or another one that every backend has.
 
     Raises ValueError for a name that is no backend, and BackendError (an ImportError) with the
     loader's own reason where the backend does not load.
@@ -26,7 +26,7 @@ def load(name: str) -> ModuleType:
     if name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
     try:
-        return importlib.import_module(f".{name}.context", __package__)
+        return importlib.import_module(f".{name}.{module}", __package__)
     except ImportError as error:
         raise BackendError(f"the {name} backend does not load: {error}") from error
 

@@ -14,9 +14,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-_OWN = frozenset(
-    {"context"}
-)  # the submodules of multiprocessing that procfast has its own version of
+# the submodules of multiprocessing that procfast has its own version of
+OWN = frozenset({"context", "shared_memory"})
 
 
 class _SameModule:
@@ -47,7 +46,7 @@ class _Finder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package, _, tail = name.partition(".")
-        if package != self._package or tail in ("", *_OWN):
+        if package != self._package or tail in ("", *OWN):
             return None
         parent = sys.modules[name.rpartition(".")[0]].__name__
         if parent != package and not parent.startswith("multiprocessing."):

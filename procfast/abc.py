@@ -248,6 +248,25 @@ class Context(Protocol):
         recv() raises EOFError and send() BrokenPipeError when every copy of the other end is closed or its holder dead.
         """
 
+    def SharedMemory(
+        self,
+        name: str | None = None,
+        create: bool = False,
+        size: int = 0,
+        *,
+        track: bool = True,
+        reserve: bool = False,
+    ) -> Any:
+        """Memory with a name: a new one with create=True, else one to attach to. As `multiprocessing.shared_memory`'s.
+
+        track=False: nobody removes it but unlink(). reserve=True: all of its memory is there, or OSError (ENOSPC).
+        """
+
+    def ShareableList(
+        self, sequence: Iterable[Any] | None = None, *, name: str | None = None
+    ) -> Any:
+        """A list of fixed length in a SharedMemory, new or attached to."""
+
     def Lock(self) -> Any:
         """A lock; anybody may release it."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import multiprocessing
 import multiprocessing.context
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -47,6 +49,9 @@ def install() -> None:
         registry |= chosen.contexts
         _undo.append(lambda: registry.update(CONCRETE))
         _set(spawn, "get_preparation_data", _carrying_install(spawn.get_preparation_data))
+        _set_when_loaded(
+            "multiprocessing.shared_memory", "SharedMemory", chosen.__name__.rpartition(".")[0]
+        )
 
 
 def uninstall() -> None:
@@ -64,6 +69,50 @@ def _set(module: ModuleType, name: str, value: object) -> None:
     before = getattr(module, name)
     setattr(module, name, value)
     _undo.append(lambda: setattr(module, name, before))
+
+
+def _set_when_loaded(module_name: str, name: str, package: str) -> None:
+    """Set a class of a submodule that few programs load, now or when it is loaded.
+
+    Ours is in the module of the same name of the backend's package.
+    """
+
+    def replace(module: ModuleType) -> None:
+        ours = importlib.import_module(module_name.replace("multiprocessing", package))
+        _set(module, name, getattr(ours, name))
+
+    if module_name in sys.modules:
+        replace(sys.modules[module_name])
+        return
+    late = _Late(module_name, replace)
+    sys.meta_path.insert(0, late)
+    _undo.append(lambda: sys.meta_path.remove(late))
+
+
+class _Late:
+    """Finds one module as it is always found, and has a look at it when it is loaded."""
+
+    def __init__(self, name: str, loaded: Callable[[ModuleType], None]) -> None:
+        self._name = name
+        self._loaded = loaded
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        spec = PathFinder.find_spec(name, path)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                with _lock:
+                    if self in sys.meta_path:  # still installed
+                        self._loaded(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
 
 
 def _copies(context: Any) -> list[tuple[ModuleType, str]]:

@@ -98,6 +98,12 @@ def local(backend):
     return backend.context("fork")
 
 
+@pytest.fixture
+def posix(backend):
+    """procfast.posix as this backend has it."""
+    return backend.module._backend.load(backend.name, "posix")
+
+
 # -- which tests run ------------------------------------------------------------------------------
 
 
@@ -262,6 +268,11 @@ def _servants():
             ctx = procfast.get_context("fork", backend=name)
             for factory in (ctx.Queue, ctx.SimpleQueue, ctx.JoinableQueue):
                 factory().close()
+            segment = ctx.SharedMemory(
+                create=True, size=1
+            )  # a lock that lives as long as the process
+            segment.close()
+            segment.unlink()
     multiprocessing.Value("i")  # the heap of shared values is for the life of the process
 
 

@@ -12,7 +12,16 @@ PAYLOADS = (workloads.Ints(), workloads.Words(), workloads.Blocks(3 * 4096), wor
 
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize(
-    "key", ["pipe.int.select", "pipe.bytes.64k", "pipe.pingpong.one", "pipe.make", "pipe.fds"]
+    "key",
+    [
+        "pipe.int.select",
+        "pipe.bytes.64k",
+        "pipe.pingpong.one",
+        "pipe.make",
+        "pipe.fds",
+        "shm.cycle",
+        "shm.attach",
+    ],
 )
 def test_cell(python, key, name):
     done = python("-m", "procfast.cli.compare.cell", key, name, "--quick")

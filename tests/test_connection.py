@@ -485,6 +485,37 @@ def test_pickled_when_closed(duplex):
         b.send(a)
 
 
+def test_send_returns_nothing(pipe):
+    r, w = pipe
+    for call in (w.send, w.send_bytes, lambda data: w.send_bytes(data, 0, 1)):
+        for data in (b"x", bytes(50_000)):
+            assert call(data) is None
+            r.recv_bytes()
+
+
+@pytest.mark.parametrize("size", [10, 32 * KIB, MIB, 5 * MIB])
+def test_no_descriptors(pipe, size):
+    """A pipe that is there needs no more of them, whatever goes through it."""
+    r, w = pipe
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    filler = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 100), hard))
+    try:
+        with pytest.raises(OSError):
+            while True:
+                filler.append(os.dup(0))
+        assert through(r, w, bytes(size)) == bytes(size)
+        for obj in ([bytes(size)], numpy.zeros(size, "u1"), bytearray(size)):
+            finish = in_thread(w.send, obj)
+            got = r.recv()
+            finish()
+            assert type(got) is type(obj) and len(got) == len(obj)
+    finally:
+        for fd in filler:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 # -- arrays and other buffers ---------------------------------------------------------------------
 
 
@@ -856,6 +887,66 @@ def test_one_after_the_other(local):
     for pair in ends:
         for end in pair:
             end.close()
+
+
+CLOSES_ALL = """
+import os, procfast, sys
+ctx = procfast.get_context("fork", backend=sys.argv[1])
+for kind in (True, False):
+    for end in ctx.Pipe(kind):
+        end.close()
+    del end
+os.closerange(3, 100)
+files = [os.open(f"file{i}", os.O_RDWR | os.O_CREAT) for i in range(20)]
+for fd in files:
+    os.write(fd, b"precious")
+for kind in (True, False, True, False):
+    r, w = ctx.Pipe(kind)
+    for _ in range(10):
+        w.send_bytes(bytes(3_000))
+    for size in (*[3_000] * 10, 30_000, 50_000):
+        if size > 3_000:
+            w.send_bytes(bytes(size))
+        assert r.recv_bytes() == bytes(size)
+    r.close(); w.close(); del r, w
+for i, fd in enumerate(files):
+    assert os.pread(fd, 100, 0) == b"precious"
+    assert os.stat(f"file{i}").st_size == 8
+    os.close(fd)
+"""
+
+
+def test_all_descriptors_were_closed(python, backend):
+    """Between two pipes, as daemons do, and files opened in their place: a later pipe leaves those alone."""
+    python("-c", CLOSES_ALL, backend.name)
+
+
+MADE_AT_A_FORK = """
+import os, sys
+made, parent = [], os.getpid()
+os.register_at_fork(before=lambda: made.append(ctx.Pipe()))  # hooks run in reverse order: this one last
+import procfast
+ctx = procfast.get_context("fork", backend=sys.argv[1])
+go, gone = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.read(go, 1)
+    made[0][1].send("into its own copy")
+    os._exit(0)
+for end in made.pop():
+    end.close()
+a, b = ctx.Pipe()
+os.write(gone, b"x")
+assert os.waitpid(pid, 0)[1] == 0
+assert not a.poll() and not b.poll()
+a.send(1); assert b.recv() == 1
+b.send(2); assert a.recv() == 2
+"""
+
+
+def test_pipe_made_while_a_fork_is_prepared(python, backend):
+    """The child has it too: what it does there does not reach the parent's next pipe."""
+    python("-c", MADE_AT_A_FORK, backend.name)
 
 
 def test_many_at_once(local):

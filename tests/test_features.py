@@ -9,6 +9,7 @@ FEATURES = {
         "interrupt",
         "max_bytes",
         "no_feeder_thread",
+        "swept_shared_memory",
     },
     "stdlib": {"batches", "interrupt"},
 }

@@ -1,6 +1,7 @@
 """What the tests run in other processes; a spawned child must be able to import it."""
 
 import faulthandler
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.queues
@@ -488,3 +489,101 @@ def pass_with_few_descriptors(out, cell) -> None:
     assert c.recv() == "before"
     assert c.recv() == "after"
     out.put(errors)
+
+
+# -- the raw POSIX layer --------------------------------------------------------------------------
+
+
+def posix_of(backend: str):
+    from procfast import _backend
+
+    return _backend.load(backend, "posix")
+
+
+class Descriptor:
+    """A descriptor that goes to a child of any start method."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self):
+        return _descriptor, (reduction.DupFd(self.fd),)
+
+    def fileno(self) -> int:
+        return self.fd
+
+
+def _descriptor(passed) -> Descriptor:
+    return Descriptor(passed.detach())
+
+
+def posix_echo(backend: str, r: Descriptor, w: Descriptor) -> None:
+    posix = posix_of(backend)
+    posix.write_all(w, b"x" * 50_000, 30)
+
+
+def take_and_give(take, give, ready=None) -> None:
+    """Takes a permit of one semaphore, gives one to the other."""
+    if ready is not None:
+        ready.put("ready")
+    assert take.acquire(timeout=30)
+    give.release()
+
+
+def take_and_stay(semaphore, ready) -> None:
+    assert semaphore.acquire(timeout=30)
+    ready.put("ready")
+    sleep_forever()
+
+
+def wait_for_permit(semaphore, ready) -> None:
+    ready.put("ready")
+    semaphore.acquire()
+
+
+def count_up(semaphore, file: str, times: int) -> None:
+    """A counter in a file, guarded by nothing else."""
+    for _ in range(times):
+        with semaphore, open(file, "r+") as f:
+            number = int(f.read())
+            f.seek(0)
+            f.write(str(number + 1))
+
+
+def answer_messages(questions, answers) -> None:
+    while (message := questions.receive(30)).data:
+        answers.send(message.data.upper(), message.priority, 30)
+
+
+def send_numbered(queue, tag: int, ready=None) -> None:
+    for number in itertools.count():
+        queue.send(b"%d %d" % (tag, number), timeout=30)
+        if number == 20 and ready is not None:
+            ready.put("ready")
+
+
+# -- shared memory --------------------------------------------------------------------------------
+
+
+def _context(backend: str):
+    import procfast
+
+    return procfast.get_context("fork", backend=backend)
+
+
+def write_segment(what, data: bytes, backend: str) -> None:
+    segment = _context(backend).SharedMemory(what) if isinstance(what, str) else what
+    segment.buf[: len(data)] = data
+    segment.close()
+
+
+def make_segment(q, data: bytes, backend: str) -> None:
+    segment = _context(backend).SharedMemory(create=True, size=100)
+    segment.buf[: len(data)] = data
+    q.put(segment.name)
+    segment.close()
+
+
+def change_list(values) -> None:
+    values[1] = 99
+    values.shm.close()

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "procfast/futex.h"
@@ -124,6 +125,12 @@ void pf_ring_leave(struct pf_ring *r, uint64_t turn)
         pf__turn_end(&r->h->turn[1], turn);
 }
 
+int pf__link_nap(int fd, int64_t deadline)
+{
+    int rc = pf_wire_wait(fd, false, pf_slice(deadline, PF_SECOND / 200));
+    return rc == -ETIMEDOUT && deadline > pf_now() ? -EINTR : rc;
+}
+
 int pf__link_sleep(struct pf_ring *r, int64_t deadline)
 {
     struct header *h = r->h;
@@ -155,10 +162,8 @@ int pf__link_sleep(struct pf_ring *r, int64_t deadline)
     if (noted || !none || pf_wire_wait(r->bell.wait_fd, true, PF_NOWAIT) != 1)
         return 0;
     /* What still lies there is the user's own, and would hide a ring. */
-    rc = pf_wire_wait(r->bell.wait_fd, false, pf_slice(deadline, PF_SECOND / 200));
-    if (rc == -EPIPE)
-        return pf__empty(h) ? -EPIPE : 0;
-    return rc == -ETIMEDOUT ? deadline <= pf_now() ? -ETIMEDOUT : -EINTR : rc;
+    rc = pf__link_nap(r->bell.wait_fd, deadline);
+    return rc == -EPIPE && !pf__empty(h) ? 0 : rc;
 }
 
 #define NO_WIRE ((struct pf_bell){-1, -1})
@@ -168,12 +173,28 @@ static uint64_t span_of(const struct header *h)
     return h->blocks_max ? BLOCKS_AT + BLOCKS_MAX : ZONE + h->zone;
 }
 
+static void identify(struct pf_link *l)
+{
+    struct stat s;
+    if (fstat(l->fd, &s) == 0) {
+        l->device = (uint64_t)s.st_dev;
+        l->inode = (uint64_t)s.st_ino;
+    }
+}
+
+bool pf_link_intact(const struct pf_link *l)
+{
+    struct stat s;
+    return fstat(l->fd, &s) == 0 && (uint64_t)s.st_dev == l->device && (uint64_t)s.st_ino == l->inode;
+}
+
 int pf_link_create(struct pf_link *l, unsigned rings)
 {
     uint64_t zone, blocks_max, span;
     *l = (struct pf_link){.fd = pf__ring_segment(rings, &zone, &blocks_max, &span), .rings = rings};
     if (l->fd < 0)
         return l->fd;
+    identify(l);
     for (unsigned i = 0; i < rings; i++) {
         int rc = pf__ring_open(&l->ring[i], l->fd, i * span, NO_WIRE);
         if (rc == 0)
@@ -194,6 +215,7 @@ int pf_link_attach(struct pf_link *l, unsigned rings, int fd)
     int64_t size = pf__ring_file_size(fd);
     if (size < 0)
         return (int)size;
+    identify(l);
     uint64_t base = 0;
     for (unsigned i = 0; i < rings; i++) {
         int rc = -PF_ECORRUPT;
@@ -345,7 +367,7 @@ void pf_link_close(struct pf_link *l)
             pf__ring_release(l->ring[i]);
         l->ring[i] = NULL;
     }
-    if (l->fd >= 0)
+    if (l->fd >= 0 && pf_link_intact(l))
         close(l->fd);
     l->fd = -1;
 }

@@ -3,7 +3,10 @@
 #ifndef PROCFAST_SRC_OS_H
 #define PROCFAST_SRC_OS_H
 
+#include <sys/types.h>
+
 #include "procfast/bell.h"
+#include "procfast/named_shm.h"
 #include "procfast/peer.h"
 #include "procfast/self.h"
 
@@ -50,6 +53,20 @@ int pf__shm_punch(int fd, uint64_t offset, uint64_t size);
 int pf__shm_remap(void **addr, size_t old_size, size_t new_size);
 uint64_t pf__memory_free(void); /* bytes that the machine and the cgroup leave; 0 unknown */
 
+/* named_shm.c: names come checked, without slashes */
+int pf__owner_refresh(struct pf_shm_owner *self, bool check);
+void pf__owner_forget(struct pf_shm_owner *self); /* closes what it inherited, if it is there still */
+uint64_t pf__owner_of_pid(int pid);
+int pf__named_file(void);                      /* a descriptor of a file that has no name yet */
+int pf__named_link(int fd, const char *name);
+int pf__named_room(int fd, uint64_t size);     /* -ENOSPC: there is less */
+int pf__named_record(int fd, const char *name, uint64_t owner); /* 0 takes the record off */
+int pf__named_open(const char *name);
+int pf__named_owner(const char *name, uint64_t *owner);
+int pf__named_fend(const struct pf_shm_owner *self, const char *name); /* no sweep is about to remove the name */
+int pf__named_give(const char *name, uint64_t from, uint64_t to);
+int pf__named_sweep(const struct pf_shm_owner *self, const char *name, uint64_t dead);
+
 /* bell.c */
 int pf__bell_open(struct pf_bell *b);
 int pf__bell_ring(struct pf_bell *b);
@@ -60,5 +77,23 @@ int pf__child_open(int pid);                          /* a descriptor readable a
 int pf__child_signal(int fd, int pid, int signum);
 int pf__child_reap(int fd, int *status);              /* a wait status; -EAGAIN, -ECHILD */
 int pf__parent_open(void);                            /* one of the caller that its children inherit */
+
+/* pipe.c */
+int pf__pipe_open(int fds[2]);                        /* close-on-exec from the first moment */
+ssize_t pf__pipe_now(int fd, bool out, void *data, size_t size); /* read or write what does not block; -EAGAIN */
+int pf__pipe_again(int fd, bool out);                 /* the same pipe, non-blocking, on a description of its own */
+
+/* named_sem.c: named semaphores; sem is a sem_t */
+int64_t pf__sem_owner(const char *name);              /* a user id */
+int pf__sem_mode(const char *name, unsigned mode);
+int pf__sem_wait(void *sem, int64_t deadline);        /* 0, -ETIMEDOUT, -EINTR */
+int pf__sem_value(void *sem);
+
+/* mqueue.c: a descriptor; nothing blocks: -EAGAIN */
+int pf__mqueue_open(const char *name, bool create, bool read, bool write, unsigned mode, long most, long size);
+int pf__mqueue_unlink(const char *name);
+int pf__mqueue_attributes(int fd, long *most, long *size, long *count);
+int pf__mqueue_send(int fd, const void *data, size_t size, unsigned priority);
+ssize_t pf__mqueue_receive(int fd, void *data, size_t size, unsigned *priority);
 
 #endif

@@ -72,6 +72,8 @@ static int place(struct pf_ring *r, struct view v, uint64_t need, struct place *
     struct header *h = r->h;
     uint64_t tail = v.pos, after = need + JUMP_SIZE; /* a jump must always fit behind */
     uint64_t soft = need > SOFT / 4 ? 4 * need : SOFT;
+    if (soft > r->zone / 2)
+        soft = r->zone / 2;
     p->jump_at = NO_JUMP;
     if (tail > r->zone - JUMP_SIZE || tail % 8)
         return -PF_ECORRUPT;
@@ -149,6 +151,8 @@ int pf__bell_on(struct pf_ring *r)
         rc = pf_wire_ring(r->bell.ring_fd);
         if (rc < 0)
             return rc;
+        if (rc > 0 && pf__load(&h->exposed) && !pf__peek(&h->rung)) /* once the user took his own, nothing is left */
+            return -EAGAIN;
     } else {
         if (!pf__load(&h->armed))
             return 0;
@@ -201,6 +205,8 @@ static int enter(struct pf_ring *r, uint64_t units, uint64_t turn, int64_t deadl
                 return rc;
             continue;
         }
+        if (r->window && pf__link_fits(r, *v, units)) /* without a look at the line that each read changes */
+            return 0;
         uint32_t w = pf__load(&h->cons.word);
         if (r->window) {
             if (pf__link_fits(r, *v, units))
@@ -230,7 +236,7 @@ static int put(struct pf_ring *r, enum kind kind, uint64_t turn, const struct pf
     uint64_t len = turn ? sizeof turn : 0, bytes = 0, room;
     for (unsigned i = 0; i < n; i++)
         len += iov[i].len;
-    if (nrefs > PF_MAX_REFS || len > ZONE_MAX / 8)
+    if (nrefs > PF_MAX_REFS || len > r->zone / 8)
         return -EMSGSIZE;
     uint64_t need = (8 + nrefs * sizeof(struct pf_ref) + len + 7) & ~UINT64_C(7);
     for (unsigned i = 0; i < nrefs; i++)
@@ -282,7 +288,7 @@ static int put(struct pf_ring *r, enum kind kind, uint64_t turn, const struct pf
         pf__commit(&h->prod, p.v, 1);
     }
     pf_mutex_unlock(&h->prod.lock);
-    return rc;
+    return rc == -EAGAIN && deadline != PF_TRY ? pf__link_nap(r->bell.ring_fd, deadline) : rc;
 }
 
 int pf_ring_put(struct pf_ring *r, const struct pf_iov *iov, unsigned n, const struct pf_loan *refs,
@@ -325,7 +331,7 @@ int pf_ring_put_many(struct pf_ring *r, const char *data, const uint64_t *off, u
         uint64_t len = off[k + 1] - off[k], need = (8 + len + 7) & ~UINT64_C(7);
         struct place p;
         char *to = NULL;
-        rc = place(r, next, need, &p);
+        rc = len > r->zone / 8 ? -EMSGSIZE : place(r, next, need, &p);
         if (rc == 0 && (rc = write_jump(r, &p)) == 0 && !(to = at(r, 0, p.at, need)))
             rc = -ENOMEM;
         if (rc < 0)
@@ -428,6 +434,10 @@ static int take_blocks(struct pf_ring *r, struct pf_box *box, uint32_t nrefs, co
             return -ENOMEM;
         if (ref.len > pf__peek(&r->map[ref.block].size))
             return -PF_ECORRUPT;
+        for (uint32_t k = 0; k < i; k++) {
+            if (box->loans[k].block == ref.block) /* two owners of the same memory */
+                return -PF_ECORRUPT;
+        }
         box->loans[i] = (struct pf_loan){ref.block, base, ref.len};
     }
     for (uint32_t i = 0; i < nrefs; i++) {
@@ -802,6 +812,8 @@ void pf__ring_settle_in(struct pf_ring *r, struct pf_ring *first)
     r->blocks_max = r->h->blocks_max;
     r->maxsize = r->h->maxsize;
     r->window = r->h->window;
+    if (r->window > r->zone / 4)
+        r->window = r->zone / 4;
     if (first)
         r->peer = first->peer;
     else

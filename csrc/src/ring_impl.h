@@ -243,6 +243,10 @@ bool pf__link_fits(struct pf_ring *r, struct view v, uint64_t units);
  * -EINTR. */
 int pf__link_sleep(struct pf_ring *r, int64_t deadline);
 
+/* The wire's end is full, or readable, for what the user sent over it, and can't be waited on: a moment of sleep.
+ * -EINTR look again; -EPIPE, -ETIMEDOUT. */
+int pf__link_nap(int fd, int64_t deadline);
+
 /* pf_ring_arm of a linked ring. */
 int pf__link_arm(struct pf_ring *r);
 

@@ -50,7 +50,7 @@ int pf_wire_ring(int fd)
     unsigned char ring = PF_RING;
     while (send(fd, &ring, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         if (errno == EAGAIN || errno == ENOBUFS)
-            return 0;
+            return 1;
         if (errno != EINTR)
             return errno == ECONNRESET ? -EPIPE : -errno;
     }

@@ -709,6 +709,20 @@ static void use_everything(struct pf_ring *r)
     }
 }
 
+/* One block in two places of a message would have two owners. */
+static void block_twice(void)
+{
+    struct pf_ring *r = ring(0, 0);
+    struct pf_loan twice[2];
+    struct pf_box box = {0};
+    CHECK_EQ(pf_ring_block(r, 100000, &twice[0]), 0);
+    twice[1] = twice[0];
+    struct pf_iov iov = {"x", 1};
+    CHECK_EQ(pf_ring_put(r, &iov, 1, twice, 2, PF_TRY), 0);
+    CHECK_EQ(pf_ring_get(r, &box, PF_TRY), -PF_ECORRUPT);
+    pf_ring_close(r);
+}
+
 static void corrupted(void)
 {
     static const char *const where[] = {"header", "messages", "blocks", "anywhere"};
@@ -789,5 +803,6 @@ static const struct check_case cases[] = {CASE(sizes),
                                           CASE(blocked_without_cpu),
                                           CASE(attach),
                                           CASE(attach_refuses),
+                                          CASE(block_twice),
                                           CASE(corrupted)};
 CHECK_MAIN(cases)

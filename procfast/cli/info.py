@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import fcntl
+import importlib
 import json
 import os
 import platform
@@ -32,6 +33,8 @@ FACTORIES = (
     "Array",
     "RawValue",
     "RawArray",
+    "SharedMemory",
+    "ShareableList",
     "Pool",
     "Manager",
 )
@@ -119,17 +122,41 @@ def parser() -> argparse.ArgumentParser:
         "and object by object what is native and what the standard library's.",
     )
     made.add_argument("--json", action="store_true", help="for programs")
+    made.add_argument(
+        "--sweep",
+        action="store_true",
+        help="instead, remove the shared memory segments that killed processes of yours have left in /dev/shm, "
+        "and say which; those that anybody uses, of other users, of other libraries or made with track=False stay",
+    )
     return made
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; answers its exit status."""
     options = parser().parse_args(argv)
+    if options.sweep:
+        return _sweep(options.json)
     found = collect()
     if options.json:
         print(json.dumps(found, indent=2))
     else:
         print("\n".join(_lines(found)))
+    return 0
+
+
+def _sweep(as_json: bool) -> int:
+    from procfast import _backend
+
+    try:
+        _backend.load("native")  # only its segments carry records
+    except ImportError as error:
+        print(error, file=sys.stderr)
+        return 1
+    names = importlib.import_module("procfast.native.segments").sweep()
+    if as_json:
+        print(json.dumps({"swept": names}))
+    else:
+        print("\n".join([f"swept {name}" for name in names] or ["nothing to sweep"]))
     return 0
 
 

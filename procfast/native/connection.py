@@ -64,10 +64,10 @@ def _own(passed: Any, use: Callable[[int], Any]) -> Any:
     fd = passed.detach()
     try:
         os.set_inheritable(fd, False)
-        return use(fd)
     except BaseException:
         os.close(fd)
         raise
+    return use(fd)
 
 
 reduction.register(_native.Link, _reduce_link)

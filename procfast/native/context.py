@@ -6,8 +6,9 @@ Factories stand here for what is native; everything else is inherited from `mult
 from __future__ import annotations
 
 import multiprocessing.context
+from collections.abc import Iterable
 from multiprocessing.context import BaseContext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..context import BackendContext
 from ..context import DefaultContext as _DefaultContext
@@ -16,6 +17,7 @@ from .process import ForkProcess, ForkServerProcess, Process, SpawnProcess
 if TYPE_CHECKING:
     from .connection import Connection
     from .queues import JoinableQueue, Queue, SimpleQueue
+    from .shared_memory import ShareableList, SharedMemory
 
 
 class Context(BackendContext):
@@ -31,6 +33,7 @@ class Context(BackendContext):
             "interrupt",
             "max_bytes",
             "no_feeder_thread",
+            "swept_shared_memory",
         }
     )
 
@@ -57,6 +60,28 @@ class Context(BackendContext):
         from .queues import SimpleQueue
 
         return SimpleQueue(ctx=self.get_context())
+
+    def SharedMemory(
+        self,
+        name: str | None = None,
+        create: bool = False,
+        size: int = 0,
+        *,
+        track: bool = True,
+        reserve: bool = False,
+    ) -> SharedMemory:
+        """Memory with a name, new or attached to; see `procfast.native.shared_memory.SharedMemory`."""
+        from .shared_memory import SharedMemory
+
+        return SharedMemory(name, create, size, track=track, reserve=reserve)
+
+    def ShareableList(
+        self, sequence: Iterable[Any] | None = None, *, name: str | None = None
+    ) -> ShareableList:
+        """A list of fixed length in a SharedMemory, new or attached to."""
+        from .shared_memory import ShareableList
+
+        return ShareableList(sequence, name=name)
 
 
 class ForkContext(Context, multiprocessing.context.ForkContext):

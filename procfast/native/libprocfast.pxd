@@ -28,6 +28,24 @@ cdef extern from "procfast/self.h" nogil:
     pf_thread *pf_thread_self()
     uint64_t pf_pid_namespace()
 
+cdef extern from "procfast/shm.h" nogil:
+    int pf_shm_map(int fd, uint64_t offset, size_t size, void **addr)
+    int pf_shm_unmap(void *addr, size_t size)
+
+cdef extern from "procfast/named_shm.h" nogil:
+    cdef struct pf_shm_owner:
+        uint64_t id
+        uint64_t epoch
+    int pf_shm_owner_refresh(pf_shm_owner *self, cbool check)
+    void pf_shm_owner_forget(pf_shm_owner *self)
+    uint64_t pf_shm_owner_of_pid(int pid)
+    int pf_named_shm_create(const char *name, uint64_t size, uint64_t owner, cbool reserve)
+    int pf_named_shm_open(const char *name, uint64_t *size)
+    int pf_named_shm_unlink(const pf_shm_owner *self, const char *name, cbool open_here)
+    int pf_named_shm_owner(const char *name, uint64_t *owner)
+    int pf_named_shm_give(const char *name, uint64_t was, uint64_t to)
+    int pf_named_shm_sweep(const pf_shm_owner *self, const char *name, uint64_t dead)
+
 cdef extern from "procfast/bell.h" nogil:
     cdef struct pf_bell:
         int wait_fd
@@ -108,6 +126,7 @@ cdef extern from "procfast/link.h" nogil:
     void pf_link_unwire(pf_link *l, unsigned end, int fd)
     int pf_link_expose(pf_link *l, unsigned end)
     cbool pf_link_renew(pf_link *l)
+    cbool pf_link_intact(const pf_link *l)
     void pf_link_close(pf_link *l)
 
 # --- processes (wrappers/process.pxi, wrappers/features.pxi)
@@ -126,3 +145,37 @@ cdef extern from "procfast/child.h" nogil:
 
 cdef extern from "procfast/futex.h" nogil:
     int pf_futex_add_wake(void *word, unsigned shift, int n)
+
+# --- the raw POSIX layer (wrappers/posix.pxi)
+
+cdef extern from "procfast/pipe.h" nogil:
+    int pf_pipe_open(int *fds)
+    int pf_read_all(int fd, void *data, size_t size, size_t *done, int64_t deadline)
+    int pf_write_all(int fd, const void *data, size_t size, size_t *done, int64_t deadline)
+
+cdef extern from "procfast/named_sem.h" nogil:
+    ctypedef enum pf_open "enum pf_open":
+        PF_OPEN
+    cdef struct pf_named_sem:
+        pass
+    int pf_named_sem_open(pf_named_sem *s, const char *name, pf_open how, unsigned mode, unsigned value)
+    void pf_named_sem_close(pf_named_sem *s)
+    int pf_named_sem_unlink(const char *name)
+    int64_t pf_named_sem_owner(const char *name)
+    int pf_named_sem_wait(pf_named_sem *s, int64_t deadline)
+    int pf_named_sem_post(pf_named_sem *s)
+    int pf_named_sem_value(pf_named_sem *s)
+
+cdef extern from "procfast/mqueue.h" nogil:
+    cdef struct pf_mqueue:
+        int fd
+        long max_messages
+        long max_size
+    int pf_mqueue_open(pf_mqueue *q, const char *name, pf_open how, cbool read, cbool write, unsigned mode,
+                       long max_messages, long max_size)
+    void pf_mqueue_close(pf_mqueue *q)
+    int pf_mqueue_unlink(const char *name)
+    int64_t pf_mqueue_owner(const pf_mqueue *q)
+    int pf_mqueue_send(const pf_mqueue *q, const void *data, size_t size, unsigned priority, int64_t deadline)
+    ssize_t pf_mqueue_receive(const pf_mqueue *q, void *data, size_t size, unsigned *priority, int64_t deadline)
+    long pf_mqueue_count(const pf_mqueue *q)

@@ -10,6 +10,7 @@ import multiprocessing.popen_fork
 import os
 import signal
 
+from . import segments
 from ._native import Child
 
 # The exit code of a child that somebody else reaped, where the kernel does not tell it; as in asyncio.
@@ -33,6 +34,7 @@ class Popen(multiprocessing.popen_fork.Popen):
             os.waitpid(self.pid, 0)
             raise
         self.sentinel = self._child.fileno()
+        segments.answer()
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code, or None while the process runs; flag 0 waits for its end."""

@@ -12,6 +12,7 @@ import threading
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 
+from . import segments
 from .popen import UNKNOWN
 
 
@@ -21,6 +22,7 @@ class Popen(multiprocessing.popen_forkserver.Popen):
     def __init__(self, process_obj: BaseProcess) -> None:
         self._reading = threading.Lock()
         super().__init__(process_obj)
+        segments.answer()
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code, or None while the process runs; flag 0 waits for its end."""

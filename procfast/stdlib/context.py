@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing.context
+from collections.abc import Iterable
 from multiprocessing.context import BaseContext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..context import BackendContext
 from ..context import DefaultContext as _DefaultContext
@@ -12,6 +13,7 @@ from .process import Process, SpawnProcess
 
 if TYPE_CHECKING:
     from .queues import JoinableQueue, Queue
+    from .shared_memory import ShareableList, SharedMemory
 
 
 class Context(BackendContext):
@@ -34,6 +36,28 @@ class Context(BackendContext):
         from .queues import JoinableQueue
 
         return JoinableQueue(maxsize, ctx=self.get_context(), max_bytes=max_bytes)
+
+    def SharedMemory(
+        self,
+        name: str | None = None,
+        create: bool = False,
+        size: int = 0,
+        *,
+        track: bool = True,
+        reserve: bool = False,
+    ) -> SharedMemory:
+        """Memory with a name, new or attached to; see `procfast.stdlib.shared_memory.SharedMemory`."""
+        from .shared_memory import SharedMemory
+
+        return SharedMemory(name, create, size, track=track, reserve=reserve)
+
+    def ShareableList(
+        self, sequence: Iterable[Any] | None = None, *, name: str | None = None
+    ) -> ShareableList:
+        """A list of fixed length in a SharedMemory, new or attached to."""
+        from .shared_memory import ShareableList
+
+        return ShareableList(sequence, name=name)
 
 
 class SpawnContext(Context, multiprocessing.context.SpawnContext):

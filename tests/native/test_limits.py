@@ -210,6 +210,36 @@ def test_item_of_4_gib(native):
     q.close()
 
 
+def receive_4_gib(r, answer):
+    before = in_files()
+    got = r.recv_bytes()
+    answer.send((len(got), got.count(0), got[1 << 31], got[-1], in_files() - before, resident()))
+
+
+@pytest.mark.stress
+@pytest.mark.limit(900)
+def test_message_of_4_gib(native):
+    """Through a Pipe it streams: each side has its own 4 GiB, and little is shared. Needs 9 GB of memory."""
+    r, w = native.Pipe(False)
+    answer, answers = native.Pipe(False)
+    p = native.Process(target=receive_4_gib, args=(r, answers))
+    p.start()
+    r.close()
+    answers.close()
+    data = bytearray(4 << 30)
+    data[1 << 31], data[-1] = 5, 7
+    w.send_bytes(data)
+    assert in_files() < 16 * MB
+    del data
+    *content, shared, memory = answer.recv()
+    assert content == [4 << 30, (4 << 30) - 2, 5, 7]
+    assert shared < 16 * MB
+    assert memory < (4 << 30) + 256 * MB
+    p.join()
+    answer.close()
+    w.close()
+
+
 @pytest.mark.parametrize("what", ["put", "get"])
 def test_blocked_process_costs_no_cpu(native, what):
     """Seen from outside: a blocked process runs for less than 10 ms in 10 s (here 3)."""

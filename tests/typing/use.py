@@ -1,6 +1,7 @@
 """A user's code, for `mypy --strict`: procfast's types say what its objects take and give."""
 
 import procfast
+import procfast.posix
 
 
 def work(queue: "procfast.abc.Queue[int]") -> None:
@@ -15,6 +16,9 @@ queue = ctx.Queue(3, max_bytes=1 << 20)
 left, right = ctx.Pipe(duplex=False)
 right.send_bytes(b"abc", 1)
 length: int = left.recv_bytes_into(bytearray(8), offset=4)
+segment = ctx.SharedMemory(create=True, size=10, reserve=True)
+first: int = segment.buf[0]
+procfast.SharedMemory(segment.name, track=False).unlink()
 process = ctx.Process(target=work, args=(queue,), daemon=True)
 process.start()
 code: int | None = process.exitcode
@@ -22,3 +26,11 @@ process.interrupt()
 procfast.install()
 procfast.uninstall()
 name: str = procfast.__version__
+reader, writer = procfast.posix.pipe()
+procfast.posix.write_all(writer, b"abc", timeout=1)
+data: bytes = procfast.posix.read_exactly(reader, 3, 1.5)
+semaphore = procfast.posix.NamedSemaphore("/jobs", create=True, mode=0o660, value=3)
+taken: bool = semaphore.acquire(timeout=1)
+with procfast.posix.MessageQueue("/jobs") as messages:
+    message = messages.receive()
+    text: bytes = message.data

@@ -26,6 +26,7 @@ struct pf_link { /* process-local */
     struct pf_ring *ring[2];
     unsigned rings;
     int fd; /* of the segment */
+    uint64_t device, inode; /* of the same */
 };
 
 /* A new link of one ring or two, not wired yet. */
@@ -51,6 +52,10 @@ PF_API int pf_link_expose(struct pf_link *l, unsigned end);
  * in its hands, and whose ends are both unwired. False: close it. */
 PF_API bool pf_link_renew(struct pf_link *l);
 
+/* Is the descriptor still the segment's? Not where somebody closed all that he did not know, and opened others. */
+PF_API bool pf_link_intact(const struct pf_link *l);
+
+/* Closes the descriptor only if it is intact. */
 PF_API void pf_link_close(struct pf_link *l);
 
 #endif

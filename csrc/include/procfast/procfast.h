@@ -10,6 +10,7 @@
 #include "peer.h"
 #include "mutex.h"
 #include "shm.h"
+#include "named_shm.h"
 #include "bell.h"
 #include "wire.h"
 #include "ring.h"
@@ -21,5 +22,8 @@
 #include "event.h"
 #include "cond.h"
 #include "barrier.h"
+#include "pipe.h"
+#include "named_sem.h"
+#include "mqueue.h"
 
 #endif

@@ -78,7 +78,7 @@ PF_API struct pf_bell pf_ring_bell(const struct pf_ring *r);
 /* Puts one message, made of iov[0..n) and the filled blocks refs[0..nrefs), which become the ring's; on
  * failure nothing changed and they are still the caller's. deadline PF_TRY: never sleeps.
  * -EAGAIN (PF_TRY only) the lock is busy or the ring full; -ETIMEDOUT full, or the lock's holder is
- * stopped; -EINTR; -PF_ETOOBIG, -ENOMEM, -ENOSPC, -EFBIG no room; -EINVAL a block that was filled before a fork. */
+ * stopped; -EINTR; -PF_ETOOBIG, -ENOMEM, -ENOSPC, -EFBIG no room; -EMSGSIZE never; -EINVAL a block that was filled before a fork. */
 PF_API int pf_ring_put(struct pf_ring *r, const struct pf_iov *iov, unsigned n, const struct pf_loan *refs,
                        unsigned nrefs, int64_t deadline);
 

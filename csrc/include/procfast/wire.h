@@ -2,7 +2,7 @@
  * is still there, however it went, and, by single bytes that are rung, that there is something to see.
  *
  * socketpair(2), AF_UNIX, SOCK_STREAM, close-on-exec, blocking: users may pass descriptors over it themselves
- * (SCM_RIGHTS, unix(7)). Nothing here blocks but pf_wire_wait. Ringing needs no room: a full socket is readable. */
+ * (SCM_RIGHTS, unix(7)). Nothing here blocks but pf_wire_wait. */
 #ifndef PROCFAST_WIRE_H
 #define PROCFAST_WIRE_H
 
@@ -12,7 +12,8 @@
 
 PF_API int pf_wire_open(int fds[2]);
 
-/* Makes the other side's descriptor readable. -EPIPE: every copy of it is closed. */
+/* Makes the other side's descriptor readable: 0; 1 it is so because the socket is full, with no room for a ring.
+ * -EPIPE: every copy of it is closed. */
 PF_API int pf_wire_ring(int fd);
 
 /* Takes all rings back. With `careful` only those before the first other byte, which is the user's. */

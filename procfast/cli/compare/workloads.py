@@ -569,6 +569,71 @@ def descriptors(ctx: ForkContext, plan: Plan) -> Sample:
     return Sample(held, many)
 
 
+def _segments(ctx: ForkContext) -> tuple[Any, Any]:
+    """The class that makes named segments, and one of them, with something in it."""
+    kind: Any
+    if getattr(ctx, "backend", "stdlib") == "stdlib":
+        import multiprocessing.shared_memory
+
+        kind = (
+            multiprocessing.shared_memory.SharedMemory
+        )  # without what our class of that backend adds
+    else:
+        probe = ctx.SharedMemory(create=True, size=1)  # type: ignore[attr-defined]
+        kind = type(probe)
+        probe.close()
+        probe.unlink()
+    held = kind(create=True, size=4096)
+    held.buf[:4] = b"held"
+    return kind, held
+
+
+def named_cycle(ctx: ForkContext, plan: Plan) -> Sample:
+    """Seconds to create a named segment of 4 KiB, close and unlink it, median. Not timed: each sixteenth, which is
+    written through one mapping and read through another."""
+    times: list[float] = []
+    kind, held = _segments(ctx)
+    clock = time.perf_counter
+    stop = clock() + plan.seconds
+    while clock() < stop:
+        segment = kind(create=True, size=4096)
+        segment.buf[0] = len(times) & 255
+        other = kind(segment.name)
+        expect(other.buf[0] == len(times) & 255, "another byte")
+        other.close()
+        segment.close()
+        segment.unlink()
+        for _ in range(15):
+            begin = clock()
+            segment = kind(create=True, size=4096)
+            segment.close()
+            segment.unlink()
+            times.append(clock() - begin)
+    held.close()
+    held.unlink()
+    return Sample(statistics.median(times), len(times), sum(times))
+
+
+def named_attach(ctx: ForkContext, plan: Plan) -> Sample:
+    """Seconds to attach to a named segment of 4 KiB and close it, median; what is in it is read each time, untimed."""
+    times: list[float] = []
+    kind, held = _segments(ctx)
+    name = held.name
+    clock = time.perf_counter
+    stop = clock() + plan.seconds
+    while clock() < stop:
+        begin = clock()
+        segment = kind(name)
+        middle = clock()
+        expect(bytes(segment.buf[:4]) == b"held", "other bytes")
+        again = clock()
+        segment.close()
+        times.append(middle - begin + clock() - again)
+    held.close()
+    held.unlink()
+    return Sample(statistics.median(times), len(times), sum(times))
+
+
 def _nothing() -> None:
     pass
 
@@ -769,6 +834,8 @@ CASES: list[Case] = [
     *_pipe_cases(),
     *_trip_cases(),
     *_standing_cases(),
+    Case("shm.cycle", "SharedMemory: create, close, unlink 4 KiB", "s", named_cycle, 1.3),
+    Case("shm.attach", "SharedMemory: attach and close 4 KiB", "s", named_attach, 1.4),
     Case("process.fork", "Process: start and join, fork", "s", start_and_join, 1),
     Case("import", "import, and the first Queue()", "s", import_time),
     Case(

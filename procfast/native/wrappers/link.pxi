@@ -1,7 +1,6 @@
 # Link: the memory of a pipe. RingConnection: the methods of its ends.
 
 from cpython.number cimport PyNumber_Index
-from cpython.pythread cimport PyThread_get_thread_ident
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -38,7 +37,8 @@ def _count_fork():
     forks += 1  # whoever is forked now shares every live link
 
 
-_os.register_at_fork(before=_count_fork, after_in_child=_forget_idle_links)
+# Twice: hooks of others run between the first count and the fork, and may let other threads make pipes.
+_os.register_at_fork(before=_count_fork, after_in_parent=_count_fork, after_in_child=_forget_idle_links)
 
 
 cdef class Link:
@@ -76,10 +76,13 @@ cdef Link new_link(unsigned rings):
     cdef Link self = Link.__new__(Link)
     if idle_epoch != pf_epoch():
         forget_idle()
-    if idle_count[rings - 1]:
+    while idle_count[rings - 1] and not self.open:
         idle_count[rings - 1] -= 1
         self.link = idle[rings - 1][idle_count[rings - 1]]
-    else:
+        self.open = pf_link_intact(&self.link)
+        if not self.open:
+            pf_link_close(&self.link)
+    if not self.open:
         check(pf_link_create(&self.link, rings))
     self.open = True
     self.born = forks
@@ -87,9 +90,12 @@ cdef Link new_link(unsigned rings):
 
 
 def attach_link(unsigned rings, int fd):
-    """A link whose descriptor came from another process; it is the link's own afterwards."""
+    """A link whose descriptor came from another process; it is the link's own, or closed, afterwards."""
     cdef Link self = Link.__new__(Link)
-    check(pf_link_attach(&self.link, rings, fd))
+    cdef int rc = pf_link_attach(&self.link, rings, fd)
+    if rc < 0:
+        close(fd)
+    check(rc)
     self.open = True
     self.shared = True
     return self
@@ -114,7 +120,7 @@ cdef int send_parts(Ring ring, const pf_iov *head, const pf_loan *refs, unsigned
         PyErr_CheckSignals()
     check(rc)
     nrefs[0] = 0
-    ring.busy = PyThread_get_thread_ident()
+    ring.enter()
     try:
         for piece in pieces:
             PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE)
@@ -136,6 +142,7 @@ cdef int send_piece(Ring ring, uint64_t turn, const char *data, size_t n) except
     cdef size_t part
     cdef int rc, filled
     while n:
+        PyErr_CheckSignals()  # no part may have to wait; and after the last one the message is sent
         part = n if n < CHUNK else CHUNK
         filled = fill(ring, data, part, &loan)
         if filled < 0:  # no block is to be had: through the ring itself
@@ -228,6 +235,7 @@ cdef class Assembly:
                 drop_box(self.ring, &part)
             if rc == 1:
                 self.ring.settle()
+            PyErr_CheckSignals()  # no part may have to be waited for
         self.leave()
         return True
 
@@ -290,8 +298,9 @@ cdef class RingConnection:
         self.link = None
 
     def _attach(self, Link link not None, unsigned end, int fd):
-        """Becomes an end whose descriptor came from another process; it is its own afterwards."""
+        """Becomes an end whose descriptor came from another process; it is its own, or closed, afterwards."""
         if end > 1:
+            close(fd)
             raise ValueError(f"end must be 0 or 1, not {end}")
         self.start(link, end, fd)
 
@@ -309,7 +318,7 @@ cdef class RingConnection:
         self.check_open()
         if not self.can_read:
             raise OSError("connection is write-only")
-        if self.incoming.busy and self.incoming.busy == PyThread_get_thread_ident():
+        if self.incoming.inside():
             raise RuntimeError("this signal handler interrupted the receipt of a message from this connection")
         return self.incoming
 
@@ -317,7 +326,7 @@ cdef class RingConnection:
         self.check_open()
         if not self.can_write:
             raise OSError("connection is read-only")
-        if self.outgoing.busy and self.outgoing.busy == PyThread_get_thread_ident():
+        if self.outgoing.inside():
             raise RuntimeError("this signal handler interrupted the sending of a message to this connection")
         return self.outgoing
 
@@ -386,6 +395,12 @@ cdef class RingConnection:
         """
         cdef Py_buffer view
         cdef Ring ring = self.writer()
+        if size is None and PyBytes_CheckExact(buf) and PyLong_CheckExact(offset) and offset == 0:
+            try:
+                send_raw(ring, b"r", b"R", b"w", PyBytes_AS_STRING(buf), PyBytes_GET_SIZE(buf), True, None)
+            except OSError as error:
+                raise self.gone(error)
+            return
         if not PyBytes_CheckExact(buf):
             buf = memoryview(buf)
             if buf.itemsize > 1:
@@ -505,11 +520,13 @@ cdef class RingConnection:
                 message.places = parts_of(&message.box)
                 if maxlength is not None and box.len and box.data[0] == b"w":
                     self.check_length(len(message.places[0]), maxlength)
-            ring.busy = PyThread_get_thread_ident()
+            ring.enter()
             try:
                 whole = message.collect()
             except BaseException as error:
-                if message.box.reader and not isinstance(error, OSError):
+                if isinstance(error, OSError):
+                    raise self.gone(error)
+                if message.box.reader:
                     self.partial = message
                 raise
             finally:

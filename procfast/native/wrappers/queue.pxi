@@ -33,6 +33,12 @@ cdef int fill(Ring ring, const void *data, uint64_t n, pf_loan *loan) noexcept:
     return rc
 
 
+cdef bint streams(Ring ring) noexcept:
+    """Can this process send messages of several parts here? It takes a descriptor for a moment, the first time."""
+    cdef uint64_t turn
+    return ring.link is not None and pf_ring_begin(ring.r, &turn) == 0
+
+
 cdef int send_raw(Ring ring, char tag, char block_tag, char stream_tag, const void *data, size_t n,
                   object block, object timeout) except -1:
     """A bytes or bytearray: the buffer as it is."""
@@ -41,7 +47,7 @@ cdef int send_raw(Ring ring, char tag, char block_tag, char stream_tag, const vo
     iov[0].base = &tag
     iov[0].len = 1
     if n >= BLOCK_LEAST:
-        if ring.link is not None and n >= STREAM_LEAST:
+        if n >= STREAM_LEAST and streams(ring):
             return send_raw_parts(ring, stream_tag, data, n)
         if fill(ring, data, n, &loan) == 0:
             tag = block_tag
@@ -50,7 +56,7 @@ cdef int send_raw(Ring ring, char tag, char block_tag, char stream_tag, const vo
             except:
                 pf_ring_return(ring.r, &loan)
                 raise
-        if ring.link is not None:
+        if streams(ring):
             return send_raw_parts(ring, stream_tag, data, n)
     iov[1].base = data
     iov[1].len = n
@@ -93,7 +99,7 @@ cdef int send_pickle(Ring ring, object obj, Flat *f, object block, object timeou
                     nrefs += 1
                     in_blocks += view.len
                     word |= 2
-                elif linked:
+                elif streams(ring):
                     streamed.append(raw)
                     word |= 4
                 else:
@@ -112,7 +118,7 @@ cdef int send_pickle(Ring ring, object obj, Flat *f, object block, object timeou
             nrefs += 1
             f.data[0] = b"K"
             memcpy(f.data + 5, &zero, 8)
-        elif linked and size >= BLOCK_LEAST:
+        elif size >= BLOCK_LEAST and streams(ring):
             f.data[0] = b"S"
             memcpy(f.data + 5, &size, 8)
             streamed += pieces

@@ -2,6 +2,7 @@
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.string cimport memcpy
+from cpython.pythread cimport PyThread_get_thread_ident
 cimport cython
 
 cdef extern from "<sys/mman.h>" nogil:
@@ -18,7 +19,8 @@ cdef class Ring:
 
     cdef pf_ring *r
     cdef Link link  # whose ring it is, or None
-    cdef unsigned long busy  # the thread in the middle of a message of several parts
+    cdef unsigned long busy  # the thread in the middle of a message of several parts,
+    cdef uint64_t busy_epoch # of this process image: the ids of its parent's threads come again
 
     @staticmethod
     def create(uint64_t maxsize=0, uint64_t max_bytes=0):
@@ -38,6 +40,13 @@ cdef class Ring:
     def __dealloc__(self):
         if self.r and self.link is None:
             pf_ring_close(self.r)
+
+    cdef void enter(self) noexcept:
+        self.busy = PyThread_get_thread_ident()
+        self.busy_epoch = pf_epoch()
+
+    cdef bint inside(self) noexcept:
+        return self.busy != 0 and self.busy == PyThread_get_thread_ident() and self.busy_epoch == pf_epoch()
 
     def fds(self):
         """(memory, bell to wait on, bell to ring): the last two may be one descriptor."""
