@@ -707,8 +707,7 @@ def test_attach_what_is_no_arena(tmp_path):
         path.write_bytes(content)
         fd = os.open(path, os.O_RDWR)
         with pytest.raises((RingCorrupted, RuntimeError, OSError)):
-            _native.attach_arena(b"x" * 16, False, fd)
-        os.close(fd)
+            _native.attach_arena(b"x" * 16, False, fd)  # and closes it
 
 
 def few(code: str) -> list[str]:
