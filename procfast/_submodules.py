@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 # the submodules of multiprocessing that procfast has its own version of
-OWN = frozenset({"context", "shared_memory"})
+OWN = frozenset({"context", "shared_memory", "sharedctypes"})
 
 
 class _SameModule:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 __all__ = [
+    "Array",
     "Barrier",
     "Condition",
     "Connection",
@@ -21,6 +22,7 @@ __all__ = [
     "Queue",
     "Semaphore",
     "SimpleQueue",
+    "Value",
 ]
 
 T = TypeVar("T")
@@ -301,6 +303,64 @@ class Barrier(Protocol):
         """Break it, until reset()."""
 
 
+@runtime_checkable
+class Value(Protocol[T]):
+    """A value in shared memory with a lock. Reading and writing take the lock, each by itself."""
+
+    value: T
+    """Converted as ctypes does: integers out of range wrap round."""
+
+    def add(self, n: Any) -> T:
+        """Add n and answer the new value, atomically. As `with v.get_lock(): v.value += n`, and mixes with it.
+
+        TypeError where the value or n is no number.
+        """
+
+    def exchange(self, value: Any) -> T:
+        """Set it and answer the value before, atomically."""
+
+    def compare_exchange(self, expected: Any, value: Any) -> bool:
+        """Set it if it is `expected`, atomically, and answer whether it was. NaN equals itself here."""
+
+    def get_lock(self) -> Any:
+        """The lock: an RLock, unless it was made with another."""
+
+    def get_obj(self) -> Any:
+        """The object of ctypes in the same memory. What is done with it does not take the lock."""
+
+    def acquire(self, *args: Any, **kwargs: Any) -> Any:
+        """`get_lock().acquire(...)`"""
+
+    def release(self) -> Any:
+        """`get_lock().release()`"""
+
+
+@runtime_checkable
+class Array(Protocol):
+    """An array in shared memory with a lock. Each access, be it to a slice, takes the lock once."""
+
+    def __len__(self) -> int:
+        """How many items."""
+
+    def __getitem__(self, index: Any) -> Any:
+        """An item; of a slice a list, or bytes of c_char, or a str of c_wchar."""
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Set an item, or a slice to a sequence of its length (ValueError for another)."""
+
+    def get_lock(self) -> Any:
+        """The lock: an RLock, unless it was made with another."""
+
+    def get_obj(self) -> Any:
+        """The array of ctypes in the same memory. What is done with it does not take the lock."""
+
+    def acquire(self, *args: Any, **kwargs: Any) -> Any:
+        """`get_lock().acquire(...)`"""
+
+    def release(self) -> Any:
+        """`get_lock().release()`"""
+
+
 _Queue = Queue
 _JoinableQueue = JoinableQueue
 _SimpleQueue = SimpleQueue
@@ -362,6 +422,13 @@ class Context(Protocol):
         recv() raises EOFError and send() BrokenPipeError when every copy of the other end is closed or its holder dead.
         """
 
+    def Lock(self, *, robust: bool = False) -> _Lock:
+        """A lock; anybody may release it.
+
+        robust=True: where its holder was killed, one acquire() raises `procfast.exceptions.OwnerDied`, and the lock is
+        free then. NotImplementedError where the features do not name "robust_locks".
+        """
+
     def SharedMemory(
         self,
         name: str | None = None,
@@ -380,13 +447,6 @@ class Context(Protocol):
         self, sequence: Iterable[Any] | None = None, *, name: str | None = None
     ) -> Any:
         """A list of fixed length in a SharedMemory, new or attached to."""
-
-    def Lock(self, *, robust: bool = False) -> _Lock:
-        """A lock; anybody may release it.
-
-        robust=True: where its holder was killed, one acquire() raises `procfast.exceptions.OwnerDied`, and the lock is
-        free then. NotImplementedError where the features do not name "robust_locks".
-        """
 
     def RLock(self) -> _Lock:
         """A lock that its owner may take again. With "robust_locks" among the features it is one."""
@@ -412,16 +472,23 @@ class Context(Protocol):
         """A place where `parties` processes wait for each other."""
 
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
-        """A ctypes object in shared memory, with a lock."""
+        """An object of ctypes in zeroed shared memory, with a lock: for simple types a `Value`.
+
+        lock: True or None: an RLock of its own; False: none, a RawValue; else any object with acquire and release.
+        TypeError for what is neither a typecode nor a type of ctypes, and what ctypes raises for args that do not fit.
+        """
 
     def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
-        """A ctypes array in shared memory, with a lock."""
+        """An `Array` in shared memory: so many items, zeroed, or those of a sequence. lock: as for Value."""
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
-        """A ctypes object in shared memory."""
+        """An object of ctypes in zeroed shared memory, without a lock.
+
+        Natively, one of a simple type has add (of numbers), exchange and compare_exchange too, atomic and lock-free.
+        """
 
     def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
-        """A ctypes array in shared memory."""
+        """An array of ctypes in shared memory, without a lock: of so many items, or with those of a sequence."""
 
     def Pool(
         self,

@@ -268,6 +268,11 @@ def _servants():
             ctx = procfast.get_context("fork", backend=name)
             for factory in (ctx.Queue, ctx.SimpleQueue, ctx.JoinableQueue):
                 factory().close()
+            segment = ctx.SharedMemory(
+                create=True, size=1
+            )  # a lock that lives as long as the process
+            segment.close()
+            segment.unlink()
             for _ in range(2):  # what comes with the first locks, and with a fork after them, stays
                 with ctx.Lock():
                     pass
@@ -275,12 +280,8 @@ def _servants():
                 p.start()
                 p.join()
                 p.close()
-            segment = ctx.SharedMemory(
-                create=True, size=1
-            )  # a lock that lives as long as the process
-            segment.close()
-            segment.unlink()
-    multiprocessing.Value("i")  # the heap of shared values is for the life of the process
+    # the heap of shared values is for the life of the process, and keeps what it has
+    _ = [multiprocessing.RawArray("b", size << 20) for size in (1, 1, 1, 3)]
 
 
 def _in_place() -> bool:

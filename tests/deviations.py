@@ -10,6 +10,7 @@ _TORN = "several on one end tear its messages"
 _DEAD = "it waits for the dead for ever"
 _UNLINKED = "its name is gone with the parent's reference, before the child opens it"
 _STATUS = "where the exit status was taken by another, it holds the child for alive for ever"
+_BUFFER = "an array with a lock is no buffer"
 
 _TRACKER = "its resource tracker removes what its process has attached to, at that process's exit"
 _LATER = "memory is allocated when it is first written to"
@@ -59,4 +60,13 @@ DEVIATIONS: dict[tuple[str, str], str] = {
     ("stdlib-spawn", "test_collected_while_a_child_uses_it"): _UNLINKED,
     ("stdlib-forkserver", "test_collected_while_a_child_uses_it"): _UNLINKED,
     ("stdlib", "test_reduce_puts_into_the_same_queue[stdlib-SimpleQueue]"): "its lock is held",
+    ("stdlib", "test_lock_free"): "nothing is atomic without a lock",
+    ("stdlib", "test_lock_free_updates_count"): "nothing is atomic without a lock",
+    ("stdlib", "test_all_or_nothing"): "what came before the wrong item is assigned",
+    ("stdlib", "test_buffer"): _BUFFER,
+    ("stdlib", "test_buffer_of_other_types"): _BUFFER,
+    ("stdlib", "test_buffer_outlives_the_array"): _BUFFER,
+    ("stdlib", "test_buffer_of_nothing"): _BUFFER,
+    ("stdlib", "test_dropped_after_start"): "its memory is given to another, its lock has no name",
+    ("stdlib", "test_sent_to_another_start_method"): "its lock belongs to one start method",
 }

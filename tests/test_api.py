@@ -52,6 +52,19 @@ def test_submodules(name):
         assert ours is theirs
 
 
+def test_sharedctypes_is_the_backends():
+    """Its functions are; all else is the standard library's."""
+    import multiprocessing.sharedctypes as theirs
+
+    import procfast.sharedctypes as ours
+
+    assert ours.Synchronized is theirs.Synchronized
+    assert type(ours.Value("i")) is type(procfast.Value("i"))
+    assert set(ours.__all__) == set(theirs.__all__)
+    with pytest.raises(AttributeError):
+        _ = ours.nothing
+
+
 def test_submodule_below_an_alias():
     import multiprocessing.dummy.connection
 
@@ -169,6 +182,8 @@ def test_protocols(ctx):
         "Condition": lambda: ctx.Condition(),
         "Event": lambda: ctx.Event(),
         "Barrier": lambda: ctx.Barrier(2),
+        "Value": lambda: ctx.Value("i"),
+        "Array": lambda: ctx.Array("i", 3),
     }
     for name, make in made.items():
         obj = make()

@@ -2,6 +2,9 @@
 
 FEATURES = {
     "native": {
+        "array_buffers",
+        "atomic_raw_values",
+        "atomic_values",
         "batches",
         "crash_safe_locks",
         "crash_safe_pipes",
@@ -14,7 +17,7 @@ FEATURES = {
         "robust_locks",
         "swept_shared_memory",
     },
-    "stdlib": {"batches", "interrupt"},
+    "stdlib": {"atomic_values", "batches", "interrupt"},
 }
 
 

@@ -1510,3 +1510,72 @@ def test_names_are_made_for_nobody(python, backend):
     done = python("-c", code, backend.name, check=False)
     assert done.returncode == -signal.SIGKILL
     assert {n for n in os.listdir("/dev/shm") if n not in before and "mp-" in n} == set()
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
+def test_ways_into_a_with(local, kind):
+    """As the statement does it, as contextlib does it, by hand, and from a subclass."""
+    lock = getattr(local, kind)()
+    with contextlib.ExitStack() as stack:
+        assert stack.enter_context(lock) is True
+        assert lock.locked()
+    assert not lock.locked()
+    enter, leave = lock.__enter__, lock.__exit__
+    for _ in range(3):
+        assert enter() is True
+        assert lock.locked()
+        assert leave(None, None, None) is None
+    assert type(lock).__enter__(lock) is True
+    type(lock).__exit__(lock, None, None, None)
+    assert not lock.locked()
+    with pytest.raises(ZeroDivisionError), lock:
+        _ = 1 / 0
+    assert not lock.locked()
+    with pytest.raises(TypeError):
+        lock.__enter__(1)
+    with pytest.raises((TypeError, AttributeError)):
+        type(lock).__enter__(object())
+    if kind != "Semaphore":
+        with pytest.raises((ValueError, AssertionError)):
+            lock.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
+def test_with_of_a_subclass(local, kind):
+    lock = getattr(local, kind)()
+    said = []
+
+    class Own(type(lock)):
+        def __enter__(self):
+            said.append("in")
+            return super().__enter__()
+
+        def __exit__(self, *exc):
+            said.append("out")
+            return super().__exit__(*exc)
+
+    own = Own(ctx=local)
+    with own:
+        assert own.locked()
+        said.append("held")
+    assert not own.locked()
+    assert said == ["in", "held", "out"]
+
+
+def test_with_keeps_the_lock(local):
+    """Nobody else refers to it while it is held."""
+    import gc
+
+    lock = local.RLock()
+    leave = lock.__exit__
+    lock.acquire()
+    del lock
+    gc.collect()
+    noise = [local.RLock() for _ in range(100)]
+    leave(None, None, None)
+    with pytest.raises(AssertionError):
+        leave(None, None, None)
+    assert not any(n.locked() for n in noise)
+    with local.Lock():
+        noise = [local.Lock() for _ in range(100)]
+        assert not any(n.locked() for n in noise)

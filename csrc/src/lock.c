@@ -48,6 +48,8 @@ static bool inherit(struct pf_lock *l, struct pf_arena *a, uint64_t seen, uint64
         return false;
     describe(l, a, seen, &o);
     o.alive = false;
+    if (!(seen & PF__BRIEF))
+        me &= ~(uint64_t)PF__BRIEF; /* until the caller has been told, whoever finds him dead must be */
     PF_POINT("lock.inherit");
     if (!atomic_compare_exchange_strong(&l->word, &seen, me | (seen & (PF__WAITERS | PF__STARVED))))
         return false;
@@ -84,7 +86,7 @@ static int acquire(struct pf_lock *l, struct pf_arena *a, uint64_t me, int64_t d
         if (robust && !free && !asked) {
             asked = true;
             if (inherit(l, a, seen, me, dead))
-                return -PF_EOWNERDEAD;
+                return seen & PF__BRIEF ? 0 : -PF_EOWNERDEAD;
             continue;
         }
         if (try)
@@ -132,7 +134,7 @@ int pf_lock_acquire(struct pf_lock *l, struct pf_arena *a, int64_t deadline, uns
     int rc = owner(a, !(flags & PF_LOCK_ROBUST), &me);
     if (rc < 0)
         return rc;
-    rc = acquire(l, a, me, deadline, flags, dead);
+    rc = acquire(l, a, flags & PF_LOCK_BRIEF ? me | PF__BRIEF : me, deadline, flags, dead);
     if (rc < 0 && rc != -PF_EOWNERDEAD)
         return rc;
     if (me >> 32 != UNKNOWN >> 32)

@@ -11,6 +11,7 @@
 
 /* The lower half of a lock's word; the upper is the owner's tenancy. */
 #define PF__TID UINT32_C(0x003fffff)
+#define PF__BRIEF UINT32_C(0x20000000)   /* held for one access only, which is done or not */
 #define PF__STARVED UINT32_C(0x40000000) /* one who slept has been losing: others let it go first */
 #define PF__WAITERS UINT32_C(0x80000000)
 #define PF__OWNER (~UINT64_C(0) << 32 | PF__TID)
@@ -67,6 +68,23 @@ static inline bool pf_rlock_take(struct pf_lock *l, struct pf_arena *a)
     }
     pf__put(&l->count, count + 1);
     return true;
+}
+
+/* A recursive lock as by PF_LOCK_BRIEF. 1: taken, to be given back by pf_lock_drop; 0: the caller has it already; -1: use
+ * pf_lock_acquire. */
+static inline int pf_rlock_enter(struct pf_lock *l, struct pf_arena *a)
+{
+    uint64_t me = pf__owner(a), seen = pf__peek(&l->word);
+    if (!me)
+        return -1;
+    if ((seen & PF__OWNER) == me)
+        return 0;
+    seen = 0;
+    if (!atomic_compare_exchange_strong_explicit(&l->word, &seen, me | PF__BRIEF, memory_order_acquire,
+                                                 memory_order_relaxed))
+        return -1;
+    PF_POINT("rlock.entered");
+    return 1;
 }
 
 /* pf_rlock_release. */

@@ -351,7 +351,8 @@ static void corpse_holds(void)
 /* How often the victim took it more than it let go. */
 static int victim_holds(void)
 {
-    return did("lock.taken") + did("rlock.taken") + did("lock.held") + did("lock.inherited") - did("lock.released");
+    return did("lock.taken") + did("rlock.taken") + did("rlock.entered") + did("lock.held") + did("lock.inherited") -
+           did("lock.released");
 }
 
 static void try_briefly(void)
@@ -397,6 +398,50 @@ static void judge_inherited(void)
     MUST(atomic_load(&ctl->told) == expected, "%d were told, not %d", atomic_load(&ctl->told), expected);
     spawn(FRESH, use_twice);
     finish(MASK(FRESH), "a fresh process");
+}
+
+/* For one access at a time: nobody is told. */
+static bool brief; /* the victim's are */
+
+static void one_access(bool fast)
+{
+    int rc = fast ? pf_rlock_enter(lock, arena) : -1;
+    if (rc < 0) {
+        AGAIN(rc, pf_lock_acquire(lock, arena, PF_FOREVER, PF_LOCK_ROBUST | PF_LOCK_BRIEF, NULL));
+        MUST(rc == 0, "access: %s", pf_strerror(-rc));
+    }
+    MUST(pf_lock_drop(lock) == 0, "release");
+}
+
+static void access_twice(void)
+{
+    one_access(false); /* as use_twice */
+    one_access(true);
+}
+
+static void access_and_die(void)
+{
+    one_access(false);
+    MUST(pf_rlock_enter(lock, arena) == 1, "access");
+    kill(getpid(), SIGKILL);
+}
+
+static void corpse_accesses(void)
+{
+    spawn(CORPSE, access_and_die);
+    finish(MASK(CORPSE), "the corpse");
+}
+
+static void judge_access(void)
+{
+    finish(MASK(VICTIM), "the victim");
+    late_survivors(use_five_times);
+    finish(SURVIVORS | MASK(HELPER), "survivors");
+    spawn(FRESH, use_twice);
+    finish(MASK(FRESH), "a fresh process");
+    int expected = !brief && died && victim_holds();
+    MUST(atomic_load(&ctl->told) == expected, "%d were told, not %d", atomic_load(&ctl->told), expected);
+    MUST(!pf_lock_locked(lock), "a corpse holds it");
 }
 
 /* ---- semaphores ---------------------------------------------------------------------------------------- */
@@ -999,6 +1044,11 @@ static const struct scenario scenarios[] = {
     {.name = "robust.inherits", .before = corpse_holds, .victim = use_once, .probe = try_briefly,
      .judge = judge_inherited, .kind = PF_LOCK_ROBUST},
     {.name = "rlock.inherits", .before = corpse_holds, .victim = use_once, .judge = judge_inherited, .kind = RECURSIVE},
+    {.name = "rlock.access", .victim = access_twice, .probe = try_briefly, .judge = judge_access, .kind = RECURSIVE},
+    {.name = "rlock.access.waits", .before = helper_holds, .victim = access_twice, .meanwhile = let_go,
+     .judge = judge_access, .kind = RECURSIVE},
+    {.name = "rlock.access.inherits", .before = corpse_accesses, .victim = use_once, .judge = judge_access,
+     .kind = RECURSIVE},
     {.name = "sem.free", .before = permits, .victim = acquire_and_release, .probe = try_sem, .judge = judge_sem},
     {.name = "sem.waits", .victim = acquire_once, .meanwhile = survivors_then_permits, .judge = judge_sem},
     {.name = "sem.gives", .before = survivors_acquire, .victim = release_one, .judge = judge_given},
@@ -1056,6 +1106,7 @@ static void run_cell(const struct scenario *s)
     barrier = block(sizeof *barrier);
     pf_barrier_init(barrier, 1 + (uint32_t)peers);
     kind = s->kind;
+    brief = s->victim == access_twice;
     if (s->before)
         s->before();
     spawn(VICTIM, s->victim);

@@ -30,12 +30,23 @@ def _locks() -> Any:
     return synchronize
 
 
+@functools.cache
+def _values() -> Any:
+    """Likewise; and ctypes with it."""
+    from . import sharedctypes
+
+    return sharedctypes
+
+
 class Context(BackendContext):
     """The factories of what is native."""
 
     backend = "native"
     features = frozenset(
         {
+            "array_buffers",
+            "atomic_raw_values",
+            "atomic_values",
             "batches",
             "crash_safe_locks",
             "crash_safe_pipes",
@@ -115,6 +126,22 @@ class Context(BackendContext):
     ) -> Barrier:
         """A place where `parties` processes wait for each other; see `procfast.native.synchronize.Barrier`."""
         return _locks().Barrier(parties, action, timeout, ctx=self._here)
+
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
+        """An object of ctypes in shared memory, with a lock; see `procfast.native.sharedctypes.Value`."""
+        return _values().Value(typecode_or_type, *args, lock=lock)
+
+    def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
+        """An array in shared memory, with a lock; see `procfast.native.sharedctypes.Array`."""
+        return _values().Array(typecode_or_type, size_or_initializer, lock=lock)
+
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
+        """An object of ctypes in shared memory; see `procfast.native.sharedctypes.RawValue`."""
+        return _values().RawValue(typecode_or_type, *args)
+
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
+        """An array of ctypes in shared memory."""
+        return _values().RawArray(typecode_or_type, size_or_initializer)
 
     def SharedMemory(
         self,

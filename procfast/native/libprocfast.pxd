@@ -1,5 +1,6 @@
 # What the wrappers use of csrc/include (and of src/lock_fast.h), in the order of its headers. All of it may run without the GIL.
 
+from libc.stddef cimport wchar_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 
 cdef extern from "<stdbool.h>" nogil:
@@ -161,6 +162,7 @@ cdef extern from "procfast/arena.h" nogil:
 cdef extern from "procfast/lock.h" nogil:
     enum: PF_LOCK_ROBUST
     enum: PF_LOCK_STAMP
+    enum: PF_LOCK_BRIEF
     cdef struct pf_lock:
         pass
     cdef struct pf_owner:
@@ -193,6 +195,7 @@ cdef extern from "lock_fast.h" nogil:
     int pf_lock_drop(pf_lock *l)
     cbool pf_rlock_take(pf_lock *l, pf_arena *a)
     int pf_rlock_drop(pf_lock *l, pf_arena *a)
+    int pf_rlock_enter(pf_lock *l, pf_arena *a)
     cbool pf_sem_take(pf_sem *s)
     int pf_sem_give(pf_sem *s, uint32_t max)
 
@@ -226,6 +229,35 @@ cdef extern from "procfast/barrier.h" nogil:
     int pf_barrier_reset(pf_barrier *b, pf_arena *a)
     cbool pf_barrier_broken(const pf_barrier *b)
     uint32_t pf_barrier_waiting(const pf_barrier *b)
+
+# --- values (wrappers/sharedctypes.pxi)
+
+cdef union datum:
+    char c
+    wchar_t u
+    signed char b
+    unsigned char B
+    short h
+    unsigned short H
+    int i
+    unsigned int I
+    long l
+    unsigned long L
+    long long q
+    unsigned long long Q
+    float f
+    double d
+
+cdef extern from "datum.h" nogil:
+    cdef struct pf_guard:
+        pf_lock lock
+    void pf_datum_load(const void *at, datum *to, unsigned size)
+    void pf_datum_store(void *at, const datum *source, unsigned size)
+    void pf_datum_exchange(void *at, const datum *new, datum *was, unsigned size)
+    cbool pf_datum_replace(void *at, datum *seen, const datum *new, unsigned size)
+    void pf_guard_change(pf_guard *g)
+    void pf_guard_expose(pf_guard *g)
+    cbool pf_guard_read(pf_guard *g, pf_arena *a, const void *at, datum *to, unsigned size)
 
 # --- processes (wrappers/process.pxi, wrappers/features.pxi)
 

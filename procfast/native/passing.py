@@ -35,7 +35,7 @@ def handed_over(popen: Any) -> None:
 
 
 def own(passed: Any, use: Callable[[int], Any]) -> Any:
-    """What use() makes of a descriptor that was passed. It is use()'s, which closes it where it fails."""
+    """What use() makes of a descriptor that was passed, which is its own then, or closed."""
     fd = passed.detach()
     try:
         os.set_inheritable(fd, False)

@@ -21,7 +21,7 @@ class Context(BackendContext):
     """The factories that procfast adds to; the others are inherited from `multiprocessing`."""
 
     backend = "stdlib"
-    features = frozenset({"batches", "interrupt"})
+    features = frozenset({"atomic_values", "batches", "interrupt"})
 
     def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Queue:
         """A `multiprocessing.Queue` that also has put_many and get_many.
@@ -37,6 +37,12 @@ class Context(BackendContext):
         from .queues import JoinableQueue
 
         return JoinableQueue(maxsize, ctx=self.get_context(), max_bytes=max_bytes)
+
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
+        """A `multiprocessing.Value` that also has add, exchange and compare_exchange, if it has a lock."""
+        from .sharedctypes import Value
+
+        return Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
 
     def Lock(self, *, robust: bool = False) -> Lock:
         """A `multiprocessing.Lock` that also has locked(). NotImplementedError for robust=True."""

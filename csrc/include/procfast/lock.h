@@ -21,6 +21,7 @@
 #include "clock.h"
 
 #define PF_LOCK_ROBUST 1u
+#define PF_LOCK_BRIEF 4u /* for one access, which is done or not: if the caller dies with the lock, nobody is told */
 #define PF_LOCK_STAMP 2u /* note the time of each acquisition, for pf_lock_owner */
 
 struct pf_lock {

@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+import timeit
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -755,6 +756,28 @@ def descriptors(ctx: ForkContext, plan: Plan) -> Sample:
     return Sample(held, many)
 
 
+def statement(
+    ctx: ForkContext,
+    plan: Plan,
+    source: str,
+    make: Callable[[ForkContext], dict[str, Any]],
+    check: Callable[[dict[str, Any], int], bool],
+) -> Sample:
+    """Seconds for one statement, ten of them in each turn of a loop, on names that `make` gives; median."""
+    names = make(ctx)
+    timer = timeit.Timer("\n".join([source] * 10), globals=names)
+    turns, count = 10, 0
+    times: list[float] = []
+    while (seconds := timer.timeit(turns)) < plan.seconds / 30:
+        count += 10 * turns
+        turns *= 2
+    while sum(times) < plan.seconds:
+        times.append(timer.timeit(turns))
+    count += 10 * turns * (1 + len(times))
+    expect(check(names, count), f"not what {count} times {source!r} should leave")
+    return Sample(statistics.median(times) / turns / 10, count, seconds + sum(times))
+
+
 def _segments(ctx: ForkContext) -> tuple[Any, Any]:
     """The class that makes named segments, and one of them, with something in it."""
     kind: Any
@@ -1052,12 +1075,70 @@ def _lock_cases() -> list[Case]:
     ]
 
 
+def _value_cases() -> list[Case]:
+    def value(ctx: ForkContext) -> dict[str, Any]:
+        return {"v": ctx.Value("q", 5)}
+
+    def array(ctx: ForkContext) -> dict[str, Any]:
+        return {"a": ctx.Array("q", range(1000)), "items": list(range(1000, 1100))}
+
+    def nothing(ctx: ForkContext) -> dict[str, Any]:
+        return {"Value": ctx.Value, "Array": ctx.Array}
+
+    def counted(names: dict[str, Any], count: int) -> bool:
+        return bool(names["v"].value == 5 + count)
+
+    def as_it_was(names: dict[str, Any], count: int) -> bool:
+        return bool(names["v"].value == 5)
+
+    def unchanged(names: dict[str, Any], count: int) -> bool:
+        return bool(names["a"][:] == list(range(1000)))
+
+    def assigned(names: dict[str, Any], count: int) -> bool:
+        return bool(names["a"][:7] == [0, 1, 2, 3, 4, 1005, 6])
+
+    def copied(names: dict[str, Any], count: int) -> bool:
+        return bool(names["a"][:] == [*range(100), *names["items"], *range(200, 1000)])
+
+    def fresh(names: dict[str, Any], count: int) -> bool:
+        return bool(names["Value"]("i").value == 0 and names["Array"]("i", 3)[:] == [0] * 3)
+
+    by_lock = "with v.get_lock():\n    v.value += 1"
+
+    def by_add(ctx: ForkContext, plan: Plan) -> Sample:
+        native = getattr(ctx, "backend", "stdlib") == "native"
+        return statement(ctx, plan, "v.add(1)" if native else by_lock, value, counted)
+
+    def case(
+        key: str, title: str, source: str, make: Any, check: Any, goal: float | None = None
+    ) -> Case:
+        run = partial(statement, source=source, make=make, check=check)
+        return Case(f"value.{key}", title, "s", run, goal)
+
+    item, items = "Array: an item", "Array: a slice of 100"
+    return [
+        case("get_set", "Value: read and set", "v.value = v.value", value, as_it_was, 4),
+        case("get", "Value: read", "v.value", value, as_it_was),
+        case("lock", "Value: += 1 with get_lock()", by_lock, value, counted, 4),
+        Case("value.add", "Value: add(1); stdlib: += 1 with get_lock()", "s", by_add, 10),
+        case("item.get", f"{item}, read", "a[99]", array, unchanged, 12),
+        case("item.set", f"{item}, set", "a[5] = 1005", array, assigned, 12),
+        case("slice.get", f"{items}, read", "a[100:200]", array, unchanged, 2),
+        case("slice.set", f"{items}, set", "a[100:200] = items", array, copied, 2),
+        case("make", "Value: create and drop", "Value('i')", nothing, fresh, 50),
+        case(
+            "make.array", "Array: create and drop, 10 items", "Array('i', 10)", nothing, fresh, 50
+        ),
+    ]
+
+
 CASES: list[Case] = [
     *_queue_cases(),
     *_pipe_cases(),
     *_trip_cases(),
     *_standing_cases(),
     *_lock_cases(),
+    *_value_cases(),
     Case("shm.cycle", "SharedMemory: create, close, unlink 4 KiB", "s", named_cycle, 1.3),
     Case("shm.attach", "SharedMemory: attach and close 4 KiB", "s", named_attach, 1.4),
     Case("process.fork", "Process: start and join, fork", "s", start_and_join, 1),

@@ -62,22 +62,22 @@ cdef Arena new_arena(size_t size):
 
 
 def attach_arena(bytes id not None, bint single, int fd):
-    """The arena of another process, by its descriptor, which is the arena's afterwards; closed where it is none."""
+    """The arena of another process, by its descriptor, which is the arena's, or closed, afterwards."""
     cdef Arena arena
-    cdef int rc
+    cdef int rc = 0
     with cython.critical_section(arena_guard):
         arena = arenas.get(id)
         if arena is not None:
             rc = pf_arena_adopt(arena.a, fd)
-        else:
-            arena = Arena.__new__(Arena)
-            arena.single = single
-            rc = pf_arena_attach(&arena.a, fd)
-            if rc == 0 and not single:
-                arenas[id] = arena
-        if rc < 0:
-            close(fd)
-            check(rc)
+    if arena is None:
+        arena = Arena.__new__(Arena)
+        rc = pf_arena_attach(&arena.a, fd)
+        arena.single = single
+    if rc < 0:
+        close(fd)
+    check(rc)
+    if not single:
+        arenas.setdefault(id, arena)
     return arena
 
 
@@ -112,6 +112,7 @@ cdef class Block:
     cdef void *addr  # NULL: none yet
     cdef size_t size
     cdef Arena arena
+    cdef Block owner  # whose memory it lies in, or None
 
     cdef int allocate(self, size_t size) except -1:
         cdef int rc = -EPERM
@@ -135,8 +136,18 @@ cdef class Block:
         self.arena = arena
         return 0
 
-    def __dealloc__(self):
+    cdef int lie_in(self, Block owner, size_t size) except -1:
+        """Becomes the beginning of another block's memory."""
         if self.addr:
+            raise RuntimeError(f"this {type(self).__name__} has its memory already")
+        self.addr = owner.addr
+        self.size = size
+        self.arena = owner.arena
+        self.owner = owner
+        return 0
+
+    def __dealloc__(self):
+        if self.addr and self.owner is None:
             with cython.critical_section(arena_guard):
                 pf_arena_free(self.arena.a, self.addr, self.size)
 

@@ -100,15 +100,20 @@ cdef class LockBase(Block):
         """
         return self.enter(PF_FOREVER if block is True and timeout is None else lock_deadline(block, timeout))
 
-    def __enter__(self):
-        return self.enter(PF_FOREVER)
-
     def release(self):
         """Give it back."""
         self.leave()
 
-    def __exit__(self, exc_type=None, exc_value=None, traceback=None):
-        self.leave()
+
+cdef object enter_lock(LockBase lock):
+    return lock.enter(PF_FOREVER)
+
+
+cdef int leave_lock(LockBase lock) except -1:
+    return lock.leave()
+
+
+entry_install(<void *>LockBase, <void *>enter_lock, <void *>leave_lock)  # __enter__ and __exit__
 
 
 cdef class OwnedLock(LockBase):
