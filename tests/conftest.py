@@ -273,9 +273,7 @@ def _servants():
             )  # a lock that lives as long as the process
             segment.close()
             segment.unlink()
-            for _ in range(
-                2
-            ):  # the memory of locks, and all that goes with it, is never given back
+            for _ in range(2):  # what comes with the first locks, and with a fork after them, stays
                 with ctx.Lock():
                     pass
                 p = ctx.Process()

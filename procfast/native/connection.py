@@ -6,12 +6,11 @@ is dead, and that there is something to receive, for `select` and for those who 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from multiprocessing import connection, reduction
 from typing import Any
 
 from . import _native
+from .passing import own
 
 __all__ = ["Connection", "Pipe"]
 
@@ -46,7 +45,7 @@ def _reduce_link(link: _native.Link) -> tuple[Any, ...]:
 
 
 def _rebuild_link(rings: int, memory: Any) -> _native.Link:
-    return _own(memory, lambda fd: _native.attach_link(rings, fd))
+    return own(memory, lambda fd: _native.attach_link(rings, fd))
 
 
 def _reduce(end: Connection) -> tuple[Any, ...]:
@@ -56,18 +55,8 @@ def _reduce(end: Connection) -> tuple[Any, ...]:
 
 def _rebuild(link: _native.Link, which: int, wire: Any) -> Connection:
     end = Connection()
-    _own(wire, lambda fd: end._attach(link, which, fd))
+    own(wire, lambda fd: end._attach(link, which, fd))
     return end
-
-
-def _own(passed: Any, use: Callable[[int], Any]) -> Any:
-    fd = passed.detach()
-    try:
-        os.set_inheritable(fd, False)
-    except BaseException:
-        os.close(fd)
-        raise
-    return use(fd)
 
 
 reduction.register(_native.Link, _reduce_link)

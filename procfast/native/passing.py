@@ -35,11 +35,11 @@ def handed_over(popen: Any) -> None:
 
 
 def own(passed: Any, use: Callable[[int], Any]) -> Any:
-    """What use() makes of a descriptor that was passed, which is its own then."""
+    """What use() makes of a descriptor that was passed, which is its own then, or closed."""
     fd = passed.detach()
     try:
         os.set_inheritable(fd, False)
-        return use(fd)
     except BaseException:
         os.close(fd)
         raise
+    return use(fd)

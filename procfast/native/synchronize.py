@@ -186,3 +186,8 @@ class Barrier(_Shared, _native.SharedBarrier, synchronize.Barrier):
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         (self._parties, self._action, self._timeout), place = state
         super().__setstate__(place)
+
+
+for _kind in (Lock, RLock, Semaphore, BoundedSemaphore):
+    _native.own_methods(_kind, "acquire", "release")
+_native.own_methods(Event, "is_set", "set", "clear", "wait")

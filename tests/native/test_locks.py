@@ -708,7 +708,8 @@ def test_attach_what_is_no_arena(tmp_path):
         fd = os.open(path, os.O_RDWR)
         with pytest.raises((RingCorrupted, RuntimeError, OSError)):
             _native.attach_arena(b"x" * 16, False, fd)
-        os.close(fd)
+        with pytest.raises(OSError):
+            os.fstat(fd)  # closed
 
 
 def few(code: str) -> list[str]:

@@ -62,18 +62,22 @@ cdef Arena new_arena(size_t size):
 
 
 def attach_arena(bytes id not None, bint single, int fd):
-    """The arena of another process, by its descriptor, which is the arena's afterwards."""
+    """The arena of another process, by its descriptor, which is the arena's, or closed, afterwards."""
     cdef Arena arena
+    cdef int rc = 0
     with cython.critical_section(arena_guard):
         arena = arenas.get(id)
         if arena is not None:
-            check(pf_arena_adopt(arena.a, fd))
-            return arena
-    arena = Arena.__new__(Arena)
-    check(pf_arena_attach(&arena.a, fd))
-    arena.single = single
+            rc = pf_arena_adopt(arena.a, fd)
+    if arena is None:
+        arena = Arena.__new__(Arena)
+        rc = pf_arena_attach(&arena.a, fd)
+        arena.single = single
+    if rc < 0:
+        close(fd)
+    check(rc)
     if not single:
-        arenas[id] = arena
+        arenas.setdefault(id, arena)
     return arena
 
 
