@@ -156,6 +156,10 @@ class SynchronizedString(_native.SharedString, SynchronizedArray, sharedctypes.S
     """An array of c_char with a lock."""
 
 
+_native.own_methods(Synchronized, "value", "add", "exchange", "compare_exchange", "get_lock")
+_native.own_methods(SynchronizedArray, "get_lock")
+
+
 def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:
     """An object of ctypes in zeroed shared memory, initialised with args, and a lock.
 

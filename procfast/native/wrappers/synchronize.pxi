@@ -414,6 +414,8 @@ cdef extern from *:
     """
     static PyObject *pf_own_method(PyObject *type, PyObject *method)
     {
+        if (Py_IS_TYPE(method, &PyGetSetDescr_Type))
+            return PyDescr_NewGetSet((PyTypeObject *)type, ((PyGetSetDescrObject *)method)->d_getset);
         return PyDescr_NewMethod((PyTypeObject *)type, ((PyMethodDescrObject *)method)->d_method);
     }
     """
@@ -421,7 +423,7 @@ cdef extern from *:
 
 
 def own_methods(type cls, *names):
-    """Gives a class its C methods as its very own: the interpreter calls a method faster where the object's class is the
-    one that has it, not a subclass."""
+    """Gives a class its C methods and properties as its very own: the interpreter calls one faster where the object's
+    class is the one that has it, not a subclass."""
     for name in names:
         setattr(cls, name, pf_own_method(cls, getattr(cls, name)))
