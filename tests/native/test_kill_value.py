@@ -273,6 +273,8 @@ def test_stopped_holder_is_not_robbed(native):
 
 def test_owner_since_when(python):
     """With PROCFAST_DEBUG_LOCKS=1 the lock of a Value notes each acquisition, as others do."""
-    code = "import procfast; v = procfast.Value('i'); v.acquire(); print(v.get_lock().owner.since > 0)"
+    code = (
+        "import procfast; v = procfast.Value('i'); v.acquire(); print(v.get_lock().owner.since > 0)"
+    )
     done = python("-c", code, env={"PROCFAST_DEBUG_LOCKS": "1", "PROCFAST_BACKEND": "native"})
     assert done.stdout == "True\n"
