@@ -9,7 +9,7 @@ import os
 import signal
 import time
 
-KILLS = int(os.environ.get("PROCFAST_KILLS", "1000"))
+KILLS = int(os.environ.get("PROCFAST_KILLS", "250"))
 SEED = int(os.environ.get("PROCFAST_SEED", str(time.time_ns() % 1_000_000)))
 WITHIN = 5.0  # seconds for what must happen at once; a loaded machine gets no less
 TORN = -1
