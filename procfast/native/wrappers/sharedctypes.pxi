@@ -130,6 +130,15 @@ cdef object load(char kind, const datum *d):
     return PyFloat_FromDouble(d.f)
 
 
+cdef inline object quick_load(char kind, const datum *d):
+    """The same, with what is usual in front."""
+    if kind == b"i":
+        return PyLong_FromLong(d.i)
+    if kind == b"q":
+        return PyLong_FromLongLong(d.q)
+    return load(kind, d)
+
+
 cdef int store(char kind, datum *d, object value) except -1:
     """Converts as ctypes does: integers wrap round, floats are rounded, and these are its errors."""
     cdef unsigned long long n
@@ -577,7 +586,7 @@ cdef class SharedValue(SharedObject):
         """The value, read and set under the lock. Integers out of range wrap round, as in ctypes."""
         cdef datum d
         if self.guard != NULL and pf_guard_read(self.guard, self.home, self.data, &d, self.size):
-            return load(self.kind, &d)
+            return quick_load(self.kind, &d)
         return self.read()
 
     @value.setter
@@ -876,7 +885,7 @@ cdef class SharedArray(SharedObject):
             try:
                 for k in range(n):
                     pf_datum_load(self.data + (start + k * step) * self.size, &d, self.size)
-                    item = load(self.kind, &d)
+                    item = quick_load(self.kind, &d)
                     Py_INCREF(item)
                     PyList_SET_ITEM(result, k, item)
             finally:
