@@ -41,6 +41,7 @@ def install() -> None:
         from multiprocessing import spawn  # here, as importing procfast should stay quick
 
         chosen, _ = _backend.choose()
+        chosen.prepare_install()
         ours = public_names(chosen.default_context)
         for module, name in _copies(ORIGINAL):
             _set(module, name, ours[name])

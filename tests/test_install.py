@@ -192,3 +192,28 @@ procfast.install()
 print(procfast.stdlib.get_context("fork").backend, type(procfast.stdlib.Pipe()[0]).__module__)
 """
     assert python("-c", code).stdout.split() == ["stdlib", "multiprocessing.connection"]
+
+
+FINALIZERS = """
+import gc, procfast
+procfast.install()
+import multiprocessing
+from multiprocessing import util
+if __name__ == "__main__":
+    before = set(util._finalizer_registry)
+    p = multiprocessing.get_context({method!r}).Process()
+    p.start()
+    p.join()
+    del p
+    gc.collect()
+    multiprocessing.active_children()
+    print(set(util._finalizer_registry) - before)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_no_finalizer_is_left_by_a_process(python, script, method, name):
+    """Programs and tests look at the registry: a process that was started and has ended leaves nothing in it."""
+    path = script(FINALIZERS.format(method=method))
+    assert python(path, env={"PROCFAST_BACKEND": name}).stdout.strip() == "set()"

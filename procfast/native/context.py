@@ -202,3 +202,10 @@ class DefaultContext(Context, _DefaultContext):
 
 
 default_context = DefaultContext()
+
+
+def prepare_install() -> None:
+    """What `install` begins with: the exit function of named segments, so that no start of a process adds one later."""
+    from . import segments
+
+    segments.answer()

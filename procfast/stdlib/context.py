@@ -122,3 +122,7 @@ class DefaultContext(Context, _DefaultContext):
 
 
 default_context = DefaultContext()
+
+
+def prepare_install() -> None:
+    """What `install` begins with: there is nothing to prepare."""

@@ -714,7 +714,7 @@ def test_attach_what_is_no_arena(tmp_path):
 
 def few(code: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=50,
+        [sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=50,
         text=True, check=True,
     )  # fmt: skip
     return done.stdout.split()
