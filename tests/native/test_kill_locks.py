@@ -7,6 +7,8 @@ import mmap
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -569,3 +571,54 @@ def test_killed_in_the_action(native):
         assert out == ["broken"]
         os.close(reached)
         os.close(acted)
+
+
+PID_REUSED = """
+import os, procfast, signal, sys
+from procfast.exceptions import OwnerDied
+ctx = procfast.get_context("fork", backend="native")
+lock = ctx.RLock() if sys.argv[1] == "RLock" else ctx.Lock(robust=True)
+
+def fork(body):
+    with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+        last.write("299")
+    pid = os.fork()
+    if pid == 0:
+        body()
+        os._exit(0)
+    assert pid == 300, pid
+    return pid
+
+def hold():
+    lock.acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def stay():
+    print(lock._semlock._is_mine(), lock.owner.pid == os.getpid(), lock.owner.alive, flush=True)
+    signal.pause()
+
+os.waitpid(fork(hold), 0)
+again = fork(stay)
+sys.stdin.readline()
+try:
+    lock.acquire(timeout=10)
+except OwnerDied as error:
+    print("OwnerDied", error.pid)
+print(lock.acquire(timeout=0), flush=True)
+os.kill(again, signal.SIGKILL)
+os.waitpid(again, 0)
+"""
+
+
+@KINDS
+def test_pid_of_the_dead_is_reused(kind, script):
+    """A live process with the pid and thread id of a dead owner is not taken for it, nor takes itself for it."""
+    rights = [] if os.geteuid() == 0 else ["--map-root-user"]
+    with subprocess.Popen(
+        ["unshare", *rights, "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-P",
+         script(PID_REUSED), kind],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as container:  # fmt: skip
+        assert container.stdout.readline() == "False True False\n"
+        assert container.communicate("go\n", timeout=30)[0] == "OwnerDied 300\nTrue\n"
+        assert container.returncode == 0
