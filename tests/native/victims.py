@@ -56,7 +56,7 @@ class Victim:
 
 
 def spin(seconds: float) -> None:
-    """Sleeps are too coarse to hit every instant."""
+    """Sleeps are too coarse to hit every instant. A victim that has this CPU too gets its turn."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        pass
+        os.sched_yield()
