@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from .. import _posix
-from .._posix import Message
+from .._posix import names, pipes
+from .._posix.names import Message
 from . import _native
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-class _Pipes(_posix.Pipes):
+class _Pipes(pipes.Pipes):
     def _pipe(self) -> tuple[int, int]:
         return _native.pipe()
 
@@ -39,8 +39,8 @@ read_into = _pipes.read_into
 write_all = _pipes.write_all
 
 
-class NamedSemaphore(_posix.NamedSemaphore):
-    __doc__ = _posix.NamedSemaphore.__doc__
+class NamedSemaphore(names.NamedSemaphore):
+    __doc__ = names.NamedSemaphore.__doc__
 
     def _open(self, name: bytes, how: int, mode: int) -> Any:
         return _native.NamedSemaphore(name, how, mode, self._value)
@@ -52,8 +52,8 @@ class NamedSemaphore(_posix.NamedSemaphore):
     _unlink = staticmethod(_native.semaphore_unlink)
 
 
-class MessageQueue(_posix.MessageQueue):
-    __doc__ = _posix.MessageQueue.__doc__
+class MessageQueue(names.MessageQueue):
+    __doc__ = names.MessageQueue.__doc__
 
     def _open(self, name: bytes, how: int, mode: int) -> Any:
         return _native.MessageQueue(name, how, self._read, self._write, mode, *self._sizes)
