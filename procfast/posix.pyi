@@ -1,13 +1,54 @@
 # For type checkers: posix.py takes these names from the chosen backend at run time.
 
+from .native.posix import CLD_CONTINUED as CLD_CONTINUED
+from .native.posix import CLD_DUMPED as CLD_DUMPED
+from .native.posix import CLD_EXITED as CLD_EXITED
+from .native.posix import CLD_KILLED as CLD_KILLED
+from .native.posix import CLD_STOPPED as CLD_STOPPED
+from .native.posix import CLD_TRAPPED as CLD_TRAPPED
+from .native.posix import P_ALL as P_ALL
+from .native.posix import P_PGID as P_PGID
+from .native.posix import P_PID as P_PID
+from .native.posix import P_PIDFD as P_PIDFD
+from .native.posix import WCONTINUED as WCONTINUED
+from .native.posix import WCOREDUMP as WCOREDUMP
+from .native.posix import WEXITED as WEXITED
+from .native.posix import WEXITSTATUS as WEXITSTATUS
+from .native.posix import WIFCONTINUED as WIFCONTINUED
+from .native.posix import WIFEXITED as WIFEXITED
+from .native.posix import WIFSIGNALED as WIFSIGNALED
+from .native.posix import WIFSTOPPED as WIFSTOPPED
+from .native.posix import WNOHANG as WNOHANG
+from .native.posix import WNOWAIT as WNOWAIT
+from .native.posix import WSTOPPED as WSTOPPED
+from .native.posix import WSTOPSIG as WSTOPSIG
+from .native.posix import WTERMSIG as WTERMSIG
+from .native.posix import WUNTRACED as WUNTRACED
+from .native.posix import ChildEvent as ChildEvent
+from .native.posix import ChildStatus as ChildStatus
+from .native.posix import Detached as Detached
+from .native.posix import ExitStatus as ExitStatus
 from .native.posix import Message as Message
 from .native.posix import MessageQueue as MessageQueue
 from .native.posix import NamedSemaphore as NamedSemaphore
+from .native.posix import Pidfd as Pidfd
+from .native.posix import _exit as _exit
+from .native.posix import autoreap as autoreap
+from .native.posix import become_subreaper as become_subreaper
+from .native.posix import fork as fork
+from .native.posix import getpid as getpid
+from .native.posix import getppid as getppid
 from .native.posix import mq_unlink as mq_unlink
 from .native.posix import pipe as pipe
 from .native.posix import read_exactly as read_exactly
 from .native.posix import read_into as read_into
+from .native.posix import reap as reap
 from .native.posix import sem_unlink as sem_unlink
+from .native.posix import set_parent_death_signal as set_parent_death_signal
+from .native.posix import spawn_detached as spawn_detached
+from .native.posix import wait as wait
+from .native.posix import waitid as waitid
+from .native.posix import waitpid as waitpid
 from .native.posix import write_all as write_all
 
 __all__: list[str]

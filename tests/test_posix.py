@@ -120,6 +120,9 @@ def test_backends_have_the_same_names():
     for name in native.__all__:
         ours, theirs = getattr(native, name), getattr(stdlib, name)
         assert ours.__doc__ and ours.__doc__ == theirs.__doc__, name
+        if isinstance(ours, int):
+            assert ours == theirs
+            continue
         assert inspect.signature(ours) == inspect.signature(theirs), name
         if isinstance(ours, type):
             public = [n for n in dir(ours) if not n.startswith("_")]

@@ -78,6 +78,13 @@ int pf__child_signal(int fd, int pid, int signum);
 int pf__child_reap(int fd, int *status);              /* a wait status; -EAGAIN, -ECHILD */
 int pf__parent_open(void);                            /* one of the caller that its children inherit */
 
+/* family.c: processes by descriptor; what follows the end of a parent */
+int pf__pidfd_open(int pid);
+int pf__pidfd_signal(int fd, int signum);
+int pf__pidfd_status(int fd, int *status);            /* of one that was reaped; -EAGAIN: not yet; -ENOSYS */
+int pf__parent_death_signal(int signum);
+int pf__subreaper(bool on);
+
 /* pipe.c */
 int pf__pipe_open(int fds[2]);                        /* close-on-exec from the first moment */
 ssize_t pf__pipe_now(int fd, bool out, void *data, size_t size); /* read or write what does not block; -EAGAIN */

@@ -48,6 +48,17 @@ def count(number: Any, what: str) -> int:
     return value
 
 
+def number(value: Any, what: str, least: int = -(1 << 31)) -> int:
+    """One that fits into a C int, and is not below `least`."""
+    try:
+        found = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be an int, not {type(value).__name__}") from None
+    if not least <= found < 1 << 31:
+        raise ValueError(f"{what} must be an int from {least} to 2**31 - 1, not {found}")
+    return found
+
+
 def view(buffer: Any, what: str, *, writable: bool) -> memoryview:
     """The bytes of a buffer, without a copy."""
     try:

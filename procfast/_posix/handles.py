@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 class Opened:
-    """What a name was opened as: closed at once, or by the last thread that is inside a call.
+    """A number that stands for what was opened: closed at once, or by the last thread that is inside a call.
 
     No lock: a signal handler may come in anywhere.
     """
@@ -21,15 +21,21 @@ class Opened:
     def _drop(self, opened: int) -> None:
         raise NotImplementedError
 
-    def _with(self, call: Callable[[int], int]) -> int:
-        """A negated errno where the call fails; -EBADF: it is closed."""
+    @contextlib.contextmanager
+    def used(self) -> Iterator[int | None]:
+        """Open until the end of the block; None: it is closed already."""
         user = object()
         self._users.add(user)
         try:
-            return -errno.EBADF if self.closed else call(self._opened[0])
+            yield None if self.closed else self._opened[0]
         finally:
             self._users.discard(user)
             self._leave()
+
+    def _with(self, call: Callable[[int], int]) -> int:
+        """A negated errno where the call fails; -EBADF: it is closed."""
+        with self.used() as opened:
+            return -errno.EBADF if opened is None else call(opened)
 
     def _leave(self) -> None:
         if self.closed and not self._users:

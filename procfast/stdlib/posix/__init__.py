@@ -2,19 +2,95 @@
 
 from __future__ import annotations
 
+import os
+from os import (
+    WCONTINUED,
+    WCOREDUMP,
+    WEXITED,
+    WEXITSTATUS,
+    WIFCONTINUED,
+    WIFEXITED,
+    WIFSIGNALED,
+    WIFSTOPPED,
+    WNOHANG,
+    WNOWAIT,
+    WSTOPPED,
+    WSTOPSIG,
+    WTERMSIG,
+    WUNTRACED,
+)
+
+from ..._posix.detached import Detached, Detacher
 from ..._posix.names import Message
+from ..._posix.status import (
+    CLD_CONTINUED,
+    CLD_DUMPED,
+    CLD_EXITED,
+    CLD_KILLED,
+    CLD_STOPPED,
+    CLD_TRAPPED,
+    P_ALL,
+    P_PGID,
+    P_PID,
+    P_PIDFD,
+    ChildEvent,
+    ChildStatus,
+    ExitStatus,
+)
 from .names import MessageQueue, NamedSemaphore
 from .pipes import Pipes
+from .processes import Pidfd, Processes
 
 __all__ = [
+    "CLD_CONTINUED",
+    "CLD_DUMPED",
+    "CLD_EXITED",
+    "CLD_KILLED",
+    "CLD_STOPPED",
+    "CLD_TRAPPED",
+    "P_ALL",
+    "P_PGID",
+    "P_PID",
+    "P_PIDFD",
+    "WCONTINUED",
+    "WCOREDUMP",
+    "WEXITED",
+    "WEXITSTATUS",
+    "WIFCONTINUED",
+    "WIFEXITED",
+    "WIFSIGNALED",
+    "WIFSTOPPED",
+    "WNOHANG",
+    "WNOWAIT",
+    "WSTOPPED",
+    "WSTOPSIG",
+    "WTERMSIG",
+    "WUNTRACED",
+    "ChildEvent",
+    "ChildStatus",
+    "Detached",
+    "ExitStatus",
     "Message",
     "MessageQueue",
     "NamedSemaphore",
+    "Pidfd",
+    "_exit",
+    "autoreap",
+    "become_subreaper",
+    "fork",
+    "getpid",
+    "getppid",
     "mq_unlink",
     "pipe",
     "read_exactly",
     "read_into",
+    "reap",
     "sem_unlink",
+    "set_parent_death_signal",
+    "spawn_detached",
+    "wait",
+    "waitid",
+    "waitpid",
     "write_all",
 ]
 
@@ -26,3 +102,15 @@ write_all = _pipes.write_all
 
 sem_unlink = NamedSemaphore.unlink_name
 mq_unlink = MessageQueue.unlink_name
+
+_processes = Processes()
+_exit, getpid, getppid = os._exit, os.getpid, os.getppid
+fork = _processes.fork
+wait = _processes.wait
+waitpid = _processes.waitpid
+waitid = _processes.waitid
+reap = _processes.reap
+autoreap = _processes.autoreap
+set_parent_death_signal = _processes.set_parent_death_signal
+become_subreaper = _processes.become_subreaper
+spawn_detached = Detacher(_processes).spawn_detached
