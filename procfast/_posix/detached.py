@@ -19,6 +19,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from multiprocessing import popen_fork, process, util
 from typing import Any, NamedTuple, NoReturn
 
 from . import proc
@@ -87,8 +88,6 @@ class Detacher:
         RuntimeWarning. Remedies: an init (docker run --init), or a subreaper that waits. Where this very process is the
         subreaper, it is the parent: reap() takes the detached process, too.
         """
-        from multiprocessing import util
-
         if not callable(target):
             raise TypeError(f"target must be callable, not {type(target).__name__}")
         util._flush_std_streams()  # type: ignore[attr-defined]  # or the detached process would write the same once more
@@ -217,7 +216,6 @@ class _Between:
 
 def _live(target: Callable[..., object], args: tuple[Any, ...]) -> int:
     """The life of a Process's child, as multiprocessing.popen_fork has it; the exit code."""
-    from multiprocessing import popen_fork, process, util
 
     class Process(process.BaseProcess):
         _start_method = None  # the default one of this program stays

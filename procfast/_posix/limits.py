@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sys
 from collections.abc import Iterator
 
@@ -40,8 +41,6 @@ def _reached() -> Iterator[str]:
 
 
 def _of_user() -> Iterator[str]:
-    import resource
-
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if limit == resource.RLIM_INFINITY or _exempt():
         return

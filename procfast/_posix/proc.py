@@ -16,8 +16,10 @@ class Stat(NamedTuple):
 
 
 def stat(pid: int) -> Stat | None:
-    """None: there is no such process, or this system does not tell."""
+    """None: there is no such process, or this system does not tell (/proc may be another pid namespace's)."""
     try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return None
         with open(f"/proc/{pid}/stat", "rb") as file:
             line = file.read().decode(errors="replace")
     except OSError:
