@@ -157,7 +157,7 @@ def program(python, script, backend, body: str, *flags: str):
 def test_fork_runs_the_hooks(python, script, backend):
     done = program(python, script, backend, """
 for when in ("before", "after_in_parent", "after_in_child"):
-    os.register_at_fork(**{when: lambda when=when: print(when, flush=True)})
+    os.register_at_fork(**{when: lambda when=when: os.write(1, f"{when}\\n".encode())})
 if (pid := posix.fork()) == 0:
     end()
 posix.waitpid(pid)
@@ -329,7 +329,7 @@ def test_wait_takes_any(posix, child, inside):
         for _ in range(5):
             pid, status = posix.wait()
             assert status.code == pids.pop(pid)
-        with pytest.raises(ChildProcessError, match="no child to wait for"):
+        with pytest.raises(ChildProcessError, match="no such child"):
             posix.wait()
         with pytest.raises(ChildProcessError):
             posix.waitpid(-1, posix.WNOHANG)
@@ -348,7 +348,7 @@ def test_wait_without_waiting(posix, child):
     assert posix.waitpid(pid, posix.WNOHANG) == (pid, KILLED)
     assert state(pid) is None
     for call in (lambda: posix.waitpid(pid), lambda: posix.waitid(posix.P_PID, pid)):
-        with pytest.raises(ChildProcessError, match=f"no child {pid} to wait for") as caught:
+        with pytest.raises(ChildProcessError, match=f"{pid} is no child") as caught:
             call()
         assert caught.value.errno == errno.ECHILD
 
@@ -499,7 +499,7 @@ def test_reap_those_that_are_named(posix, child):
     assert posix.reap([]) == {} and posix.reap() == {}
     assert posix.reap([runs]) == {}
     assert posix.reap(pid for pid in (ended, runs, ended)) == {ended: 1 << 8}
-    with pytest.raises(ChildProcessError, match=f"no child {ended} "):
+    with pytest.raises(ChildProcessError, match=f"{ended} is no child"):
         posix.reap([other, ended])
     assert state(other) == "Z"
     assert posix.reap([other]) == {other: 2 << 8}
@@ -978,8 +978,8 @@ ends(os.kill, 0, 0)
 ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
 """)  # fmt: skip
     lines = done.stdout.split("\n")
-    assert lines.count("buffered once") == 1
-    assert Counter(lines)["written"] == Counter(lines)["child"] == Counter(lines)["finalized"] == 1
+    for once in ("buffered once", "written", "child", "finalized"):
+        assert done.stdout.count(once) == 1, done.stdout
     assert [line for line in lines if " with " in line or " by " in line] == [
         "exited with 0", "exited with 5", "exited with 1", "exited with 1", "exited with 0",
         "killed by SIGTERM",
@@ -1047,6 +1047,7 @@ if pid == 0:
     warnings.simplefilter("ignore")
     print(posix.spawn_detached(os.write, 1, b"reached\\n")[1:])
     end()
+os.waitpid(pid, 0)
 try:
     while os.wait():
         pass
@@ -1119,6 +1120,7 @@ def test_starter_is_interrupted(posix, reaping, notes):
 
         def hook():
             if os.getppid() == here:  # in the process between
+                time.sleep(0.1)  # until it waits: what is raised in a hook of its fork is lost
                 os.kill(here, signal.SIGINT)
                 time.sleep(0.1)
 

@@ -118,7 +118,7 @@ class Processes(ABC):
         try:
             found, raw = self._waitpid(pid, options)
         except OSError as error:
-            _explain(error, f"child {pid}" if pid > 0 else "child")
+            _explain(error, pid if pid > 0 else None)
         status = ExitStatus(raw)
         if found and status.ended:
             self._forked.pop(found, None)
@@ -138,7 +138,7 @@ class Processes(ABC):
         try:
             event = self._waitid(idtype, which, options)
         except OSError as error:
-            _explain(error, f"child {which}" if idtype == P_PID else "child")
+            _explain(error, which if idtype == P_PID else None)
         if event and not options & os.WNOWAIT and event.status.ended:
             self._forked.pop(event.si_pid, None)
         return event
@@ -285,11 +285,9 @@ def fork_from(caller: FrameType) -> int:
         raise limits.explained(error) from None
 
 
-def _explain(error: OSError, what: str) -> NoReturn:
+def _explain(error: OSError, pid: int | None = None) -> NoReturn:
     if error.errno == errno.ECHILD:
-        raise ChildProcessError(
-            errno.ECHILD,
-            f"no {what} to wait for: it is none of this process, or its status was taken already "
-            "(by another wait, or because SIGCHLD is ignored)",
-        ) from None
+        what = f"process {pid} is no child of this process" if pid else "there is no such child"
+        why = "or its status was taken already (by another wait, or because SIGCHLD is ignored)"
+        raise ChildProcessError(errno.ECHILD, f"{what}, {why}") from None
     raise error
