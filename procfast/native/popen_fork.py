@@ -12,10 +12,13 @@ import multiprocessing.popen_fork
 import os
 from multiprocessing import util
 from multiprocessing.process import BaseProcess
-from typing import NoReturn
 
 from . import liveness, popen
 from ._native import parent_open
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 # From Python 3.13 on a child runs the exit functions registered in it, and only these.
 _RUNS_ATEXIT = hasattr(multiprocessing.popen_fork, "atexit")
