@@ -56,19 +56,21 @@ cdef dict _os_state = vars(_os)
 cdef object _kept = None  # the parent's, in the child: to free it would touch it
 cdef object _stdin = None  # what children of this process get for sys.stdin, at one descriptor of this process's
 cdef int _stdin_fd = -1
+cdef uint64_t _stdin_device = 0
 
 
 cdef object _empty_stdin():
     """A file at its end; None: the child has to make its own."""
-    global _stdin, _stdin_fd
+    global _stdin, _stdin_fd, _stdin_device
     cdef struct_stat status
-    if _stdin is not None and _c_fstat(_stdin_fd, &status) == 0 and S_ISCHR(status.st_mode):
+    if _stdin is not None and _stdin is not _sys_state.get("stdin") and _c_fstat(_stdin_fd, &status) == 0 and \
+            S_ISCHR(status.st_mode) and <uint64_t>status.st_rdev == _stdin_device:
         return _stdin
     cdef int fd = _c_open(b"/dev/null", O_RDONLY | O_CLOEXEC)
-    if fd < 0:
+    if fd < 0 or _c_fstat(fd, &status) < 0:
         return None
     made = open(fd, encoding="utf-8", closefd=False)  # as in the standard library
-    _stdin, _stdin_fd = made, fd
+    _stdin, _stdin_fd, _stdin_device = made, fd, <uint64_t>status.st_rdev
     return made
 
 
@@ -83,7 +85,7 @@ def fork_child(process, first=None, int parent=-1, int pipe=-1):
     cdef int own = pf_parent_open() if parent < 0 else -1
     if own == -ENOSYS:
         return None
-    if own < 0 <= -parent:
+    if parent < 0:
         check(own)
     try:
         _flush("stdout")
