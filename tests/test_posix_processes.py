@@ -147,6 +147,8 @@ from procfast import posix
 def end(code=0):
     sys.stdout.flush()
     os._exit(code)
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # in one piece
 """
 
 
@@ -157,7 +159,7 @@ def program(python, script, backend, body: str, *flags: str):
 def test_fork_runs_the_hooks(python, script, backend):
     done = program(python, script, backend, """
 for when in ("before", "after_in_parent", "after_in_child"):
-    os.register_at_fork(**{when: lambda when=when: os.write(1, f"{when}\\n".encode())})
+    os.register_at_fork(**{when: lambda when=when: say(when)})
 if (pid := posix.fork()) == 0:
     end()
 posix.waitpid(pid)
@@ -222,6 +224,48 @@ def test_fork_says_that_the_group_has_too_many(posix, inside, monkeypatch, tmp_p
     (tmp_path / "a/pids.max").write_text("8\n")
     with pytest.raises(BlockingIOError, match=r"RLIMIT_NPROC .* or kernel.pid_max"):
         posix.fork()
+
+
+@pytest.mark.parametrize(
+    ("code", "files", "text"),
+    [
+        (
+            errno.EAGAIN,
+            {"loadavg": "0 0 0 1/999 7", "sys/kernel/threads-max": "1000"},
+            "threads-max is 1000",
+        ),
+        (
+            errno.EAGAIN,
+            {"loadavg": "0 0 0 1/999 7", "sys/kernel/pid_max": "1024"},
+            "pid_max is 1024",
+        ),
+        (
+            errno.ENOMEM,
+            {
+                "sys/vm/overcommit_memory": "2",
+                "meminfo": "CommitLimit: 100 kB\nCommitted_AS: 90 kB\n",
+            },
+            "overcommit_memory is 2, 90 kB of 100 kB",
+        ),
+        (errno.ENOMEM, {"sys/vm/overcommit_memory": "0"}, "not enough memory for a copy"),
+    ],
+)
+def test_fork_says_that_the_system_has_too_many(posix, monkeypatch, code, files, text):
+    """Made up: nobody else on this machine is to feel it."""
+    from procfast._posix import limits
+
+    read = limits.text
+    monkeypatch.setattr(
+        limits, "text", lambda path: files.get(path.removeprefix("/proc/"), None) or read(path)
+    )
+
+    def fail():
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fork", fail)
+    with pytest.raises(OSError, match=text) as caught:
+        posix.fork()
+    assert caught.value.errno == code
 
 
 def test_fork_in_a_namespace_that_has_ended(python, script, backend):
@@ -525,6 +569,14 @@ def test_reap_beside_other_waits(posix, child, how):
             "os": lambda: os.waitpid(pid, 0),
         }[how]()
     assert posix.reap() == {}
+
+
+def test_what_others_waited_for_is_forgotten(posix, child):
+    notes = posix.fork.__self__._forked
+    for _ in range(600):
+        os.waitpid(child(lambda: 0, posix.fork), 0)
+    assert len(notes) <= 300
+    assert posix.reap() == {} and not notes
 
 
 def test_reap_in_many_threads(posix, child):
@@ -987,6 +1039,29 @@ ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert "a message" in done.stderr and "KeyError: 'on purpose'" in done.stderr
 
 
+def test_detached_from_a_daemonic_process(posix, inside, notes, local):
+    """It may have children, and goes on when daemonic processes are ended."""
+    note, read = notes
+
+    def detached():
+        process = local.Process(target=note, args=("child",))
+        process.start()
+        process.join()
+        time.sleep(0.2)
+        note(" alive")
+
+    def body():
+        import multiprocessing
+
+        multiprocessing.current_process()._config["daemon"] = True
+        note(posix.spawn_detached(detached).pid)
+
+    inside(body)
+    pid = int(read())
+    assert read() == "child" and read() == " alive"
+    until(lambda: state(pid) in (None, "Z"))
+
+
 def test_detached_below_a_subreaper_is_its_child(posix, inside, notes):
     note, _ = notes
 
@@ -1041,11 +1116,11 @@ warnings.simplefilter("error")
 pid = os.fork()
 if pid == 0:
     try:
-        posix.spawn_detached(print, "not reached")
+        posix.spawn_detached(say, "not reached")
     except RuntimeWarning as warning:
-        print(str(warning).partition(" adopts")[0])
+        say(str(warning).partition(" adopts")[0])
     warnings.simplefilter("ignore")
-    print(posix.spawn_detached(os.write, 1, b"reached\\n")[1:])
+    say(*posix.spawn_detached(say, "reached")[1:])
     end()
 os.waitpid(pid, 0)
 try:
@@ -1056,7 +1131,7 @@ except ChildProcessError:
 """)  # fmt: skip
     lines = done.stdout.splitlines()
     assert lines[0].startswith("process 1 (python"), done
-    assert sorted(lines[1:]) == ["(1, False)", "reached"], done
+    assert sorted(lines[1:]) == ["1 False", "reached"], done
 
 
 KILLED_AT = ["in the process between", "before its fork", "after its fork"]

@@ -94,7 +94,7 @@ class Detacher:
         with contextlib.ExitStack() as at_end:
             report, go = (self._pipe(at_end) for _ in range(2))
             begun = now()
-            between = fork_from(sys._getframe(1))
+            between = fork_from(sys._getframe())
             if between == 0:
                 _Between(report, go, self._adopter is None, new_session).run(target, args)
             word = _DONT

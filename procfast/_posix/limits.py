@@ -104,10 +104,12 @@ def _of_cgroups() -> Iterator[str]:
 def _of_system() -> Iterator[str]:
     threads = text("/proc/loadavg").split()[3:4]
     have = int(threads[0].partition("/")[2]) if threads else None
-    for name in ("threads-max", "pid_max"):
+    for name, unused in (
+        ("threads-max", 8),
+        ("pid_max", 300),
+    ):  # the lowest pids are given out once
         most = _number(f"/proc/sys/kernel/{name}")
-        # some pids at the low end are never given out again
-        if have is not None and most is not None and have >= most - 300:
+        if have is not None and most is not None and have >= most - unused:
             yield f"kernel.{name} is {most}, and the system has {have} processes and threads"
 
 

@@ -24,6 +24,9 @@ _TICK = 1.0 / os.sysconf("SC_CLK_TCK")  # how exactly /proc tells when a process
 
 # What waitid is asked for; on macOS a Python before 3.13 has no waitid, but these.
 _ENDED = os.WEXITED | os.WNOHANG
+_LOOK = _ENDED | os.WNOWAIT
+
+_MANY = 256
 
 
 def now() -> float:
@@ -44,6 +47,7 @@ class Processes(ABC):
 
     def __init__(self) -> None:
         self._forked: dict[int, _Forked] = {}  # not yet known to be waited for
+        self._many = _MANY
         self._reaps = 0
 
     # what a backend provides; each may raise OSError
@@ -74,7 +78,7 @@ class Processes(ABC):
         kernel.threads-max, kernel.pid_max, memory. There is no child then.
         """
         begin, reaps = now(), self._reaps
-        pid = fork_from(sys._getframe(1))
+        pid = fork_from(sys._getframe())
         if pid:
             self.note(pid, begin)
             if self._reaps != reaps and self._has_ended(pid):
@@ -84,11 +88,23 @@ class Processes(ABC):
 
     def note(self, pid: int, begin: float) -> None:
         """A child for reap(), forked since the time `begin`."""
+        if len(self._forked) >= self._many:  # who waits by os.waitpid does not tell us
+            for other, forked in list(self._forked.items()):
+                if forked.parent != os.getpid() or not self._is_child(other):
+                    self._forked.pop(other, None)
+            self._many = max(2 * len(self._forked), _MANY)
         self._forked[pid] = _Forked(os.getpid(), begin, now())
+
+    def _is_child(self, pid: int) -> bool:
+        try:
+            self._waitid(P_PID, pid, _LOOK)
+        except ChildProcessError:
+            return False
+        return True
 
     def _has_ended(self, pid: int) -> bool:
         try:
-            return self._waitid(P_PID, pid, _ENDED | os.WNOWAIT) is not None
+            return self._waitid(P_PID, pid, _LOOK) is not None
         except ChildProcessError:
             return False
 
@@ -172,7 +188,7 @@ class Processes(ABC):
 
     def _reap_these(self, pids: list[int]) -> dict[int, ExitStatus]:
         for pid in pids:
-            self.waitid(P_PID, pid, _ENDED | os.WNOWAIT)
+            self.waitid(P_PID, pid, _LOOK)
         done = {}
         for pid in pids:
             with contextlib.suppress(
@@ -184,7 +200,7 @@ class Processes(ABC):
 
     def _reap_forked(self, pid: int, forked: _Forked) -> ExitStatus | None:
         """None: it runs. ChildProcessError: it was waited for, and this is another with its pid, or nobody."""
-        if self._waitid(P_PID, pid, _ENDED | os.WNOWAIT) is None:
+        if self._waitid(P_PID, pid, _LOOK) is None:
             return None
         with contextlib.ExitStack() as at_end:
             idtype, id = P_PID, pid
@@ -228,8 +244,8 @@ class Processes(ABC):
             raise RuntimeError(
                 "SIGCHLD has a handler that C code has set, and Python can't put back"
             )
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         try:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
             yield
         finally:
             signal.signal(signal.SIGCHLD, before)
@@ -276,8 +292,9 @@ class Processes(ABC):
             raise OSError(errno.ENOSYS, text) from None
 
 
-def fork_from(caller: FrameType) -> int:
-    """os.fork, whose warning names the caller's line; its failure says why."""
+def fork_from(frame: FrameType) -> int:
+    """os.fork, whose warning names the line that called the function of `frame`; its failure says why."""
+    caller = frame.f_back or frame
     here = _FORK.replace(co_filename=caller.f_code.co_filename, co_firstlineno=caller.f_lineno)
     try:
         return int(eval(here, caller.f_globals, {"fork": os.fork}))
