@@ -6,6 +6,7 @@ import errno
 import faulthandler
 import os
 import pickle
+import random
 import resource
 import select
 import signal
@@ -83,6 +84,13 @@ def inside(child):
         assert os.waitstatus_to_exitcode(os.waitpid(child(as_user), 0)[1]) == 0
 
     return run
+
+
+@pytest.fixture
+def rng():
+    seed = int(os.environ.get("PROCFAST_SEED", random.randrange(1 << 32)))
+    print("PROCFAST_SEED =", seed)
+    return random.Random(seed)
 
 
 @pytest.fixture
@@ -1158,6 +1166,40 @@ def test_process_between_is_killed(posix, reaping, notes, where):
         with pytest.raises(ChildProcessError, match=r"between .*killed by SIGKILL"):
             posix.spawn_detached(note, "ran")
         until(lambda: not supervisor.descendants(here))
+
+    reaping(posix, body)
+    assert read(0.05) is None
+
+
+def test_process_between_is_killed_at_random(posix, reaping, notes, rng):
+    """Each call: a pid and the target runs, or an error and it does not."""
+    note, read = notes
+
+    def body():
+        here, done = os.getpid(), []
+
+        def kill():
+            while not done:
+                time.sleep(rng.uniform(0, 0.004))
+                for proc in supervisor.descendants(here):
+                    if proc.ppid == here:
+                        supervisor.kill(proc.pid)
+
+        killer = Later(kill)
+        ran, failed = set(), 0
+        for _ in range(60):
+            try:
+                ran.add(posix.spawn_detached(lambda: note(f"{os.getpid()} ")).pid)
+            except ChildProcessError as error:
+                assert "killed by SIGKILL" in str(error)
+                failed += 1
+        done.append(1)
+        killer.wait()
+        told = set()
+        while len(told) < len(ran):
+            told |= {int(pid) for pid in read().split()}
+        until(lambda: [p.pid for p in supervisor.descendants(os.getppid())] == [here])
+        assert told == ran and failed, (len(ran), failed)
 
     reaping(posix, body)
     assert read(0.05) is None
