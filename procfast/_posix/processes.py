@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import signal
 import sys
@@ -12,12 +13,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from . import limits, proc
 from .arguments import descriptor, number
 from .status import P_PID, P_PIDFD, ChildEvent, ChildStatus, ExitStatus
 
+_SILENT = sys.version_info < (3, 12)  # os.fork does not warn yet
 _FORK = compile("fork()", "", "eval")
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK")  # how exactly /proc tells when a process was started
@@ -29,17 +31,16 @@ _LOOK = _ENDED | os.WNOWAIT
 _MANY = 256
 
 
-def now() -> float:
-    """By the clock that processes' start times are in."""
-    return time.clock_gettime(_CLOCK)
+# The time by the clock that processes' start times are in.
+now = functools.partial(time.clock_gettime, _CLOCK)
 
 
-class _Forked(NamedTuple):
-    """A child of posix.fork: whose, and the time within which it was started. Its pid may be used again."""
+_child_status = functools.partial(tuple.__new__, ChildStatus)
+_exit_status = functools.partial(int.__new__, ExitStatus)
 
-    parent: int
-    begin: float
-    end: float
+
+# A child of posix.fork: its parent, and the time within which it was started. Its pid may be used again.
+_Forked = tuple[int, float, float]
 
 
 class Processes(ABC):
@@ -88,12 +89,16 @@ class Processes(ABC):
 
     def note(self, pid: int, begin: float) -> None:
         """A child for reap(), forked since the time `begin`."""
-        if len(self._forked) >= self._many:  # who waits by os.waitpid does not tell us
-            for other, forked in list(self._forked.items()):
-                if forked.parent != os.getpid() or not self._is_child(other):
-                    self._forked.pop(other, None)
-            self._many = max(2 * len(self._forked), _MANY)
-        self._forked[pid] = _Forked(os.getpid(), begin, now())
+        if len(self._forked) >= self._many:
+            self._forget()
+        self._forked[pid] = (os.getpid(), begin, now())
+
+    def _forget(self) -> None:
+        """Those that were waited for by os.waitpid, which does not tell us."""
+        for pid, forked in list(self._forked.items()):
+            if forked[0] != os.getpid() or not self._is_child(pid):
+                self._forked.pop(pid, None)
+        self._many = max(2 * len(self._forked), _MANY)
 
     def _is_child(self, pid: int) -> bool:
         try:
@@ -130,15 +135,16 @@ class Processes(ABC):
         ChildProcessError: it is no child of this process, or was waited for before. Where SIGCHLD is ignored
         (see autoreap) it waits until all of them have ended, and raises this then. Waits as wait() does.
         """
-        pid, options = number(pid, "pid"), number(options, "options")
+        if not type(pid) is type(options) is int:
+            pid, options = number(pid, "pid"), number(options, "options")
+        # Lean: after a fork whatever is touched for the first time costs a page.
         try:
             found, raw = self._waitpid(pid, options)
         except OSError as error:
             _explain(error, pid if pid > 0 else None)
-        status = ExitStatus(raw)
-        if found and status.ended:
+        if found and raw & 0xFF != 0x7F and raw != 0xFFFF:
             self._forked.pop(found, None)
-        return ChildStatus(found, status)
+        return _child_status((found, _exit_status(raw)))
 
     def waitid(self, idtype: int, id: Any, options: int = os.WEXITED) -> ChildEvent | None:
         """Wait for what `options` names of a child: WEXITED, WSTOPPED, WCONTINUED, or several of them.
@@ -176,8 +182,8 @@ class Processes(ABC):
         me, done = os.getpid(), {}
         for pid, forked in list(self._forked.items()):
             try:
-                status = self._reap_forked(pid, forked) if forked.parent == me else None
-                gone = forked.parent != me
+                status = self._reap_forked(pid, forked) if forked[0] == me else None
+                gone = forked[0] != me
             except ChildProcessError:
                 status, gone = None, True
             if status is not None:
@@ -209,8 +215,8 @@ class Processes(ABC):
             ):  # without one: between here and its end another thread may come in
                 idtype, id = P_PIDFD, self._pidfd_open(pid)
                 at_end.callback(os.close, id)
-            stat = proc.stat(pid)
-            if stat and not forked.begin - 2 * _TICK <= stat.started <= forked.end + _TICK:
+            stat, (_, begin, end) = proc.stat(pid), forked
+            if stat and not begin - 2 * _TICK <= stat.started <= end + _TICK:
                 raise ChildProcessError(errno.ECHILD, f"{pid} is another process")
             event = self._waitid(idtype, id, _ENDED)
         return event.status if event else None
@@ -294,9 +300,12 @@ class Processes(ABC):
 
 def fork_from(frame: FrameType) -> int:
     """os.fork, whose warning names the line that called the function of `frame`; its failure says why."""
-    caller = frame.f_back or frame
-    here = _FORK.replace(co_filename=caller.f_code.co_filename, co_firstlineno=caller.f_lineno)
     try:
+        if _SILENT:
+            return os.fork()
+        caller = frame.f_back or frame
+        code, line = caller.f_code.co_filename, caller.f_lineno
+        here = _FORK.replace(co_filename=code, co_firstlineno=line)
         return int(eval(here, caller.f_globals, {"fork": os.fork}))
     except OSError as error:
         raise limits.explained(error) from None
