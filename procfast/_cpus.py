@@ -49,14 +49,14 @@ def _folders(root: str) -> Iterator[str]:
         _, _, _, top, place, *_ = map(_unescaped, mount.split(" "))
         kind, _, options = filesystem.split(" ", 2)
         if kind == "cgroup2":
-            path = own.get("")
+            group = own.get("")
         elif kind == "cgroup" and "cpu" in options.split(","):
-            path = own.get("cpu")
+            group = own.get("cpu")
         else:
             continue
-        if path is None or not f"{path}/".startswith(f"{top.rstrip('/')}/"):
+        if group is None or not f"{group}/".startswith(f"{top.rstrip('/')}/"):
             continue  # it shows other cgroups than this process's
-        names = [name for name in path[len(top.rstrip("/")) :].split("/") if name]
+        names = [name for name in group[len(top.rstrip("/")) :].split("/") if name]
         if ".." not in names:  # which is outside of the cgroup namespace
             for end in range(len(names) + 1):
                 yield "/".join([root + place, *names[:end]])

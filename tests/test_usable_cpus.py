@@ -158,51 +158,43 @@ def test_a_number_that_python_was_told(python, option):
 
 @contextlib.contextmanager
 def real_groups():
-    """Two new groups of this process's own CPU group, one in the other; None where the machine has none to give."""
+    """(outer, inner, how a quota of 0.6 CPUs is written): new groups of this process; () where there are none."""
     made: list[str] = []
-    own = next((folder for folder in _deepest() if os.access(folder, os.W_OK)), None)
     try:
-        if own:
+        for own in _cpus._folders(""):
             with contextlib.suppress(OSError):
-                for _ in range(2):
-                    own = f"{own}/procfast-test-{os.getpid()}"
-                    os.mkdir(own)
-                    made.append(own)
-        usable = len(made) == 2 and any(
-            os.path.exists(f"{made[0]}/{name}") for name in ("cpu.max", "cpu.cfs_quota_us")
-        )
-        yield made if usable else None
+                for folder in (own, f"{own}/procfast-test-{os.getpid()}"):
+                    made.append(f"{folder}/procfast-test-{os.getpid()}")
+                    os.mkdir(made[-1])
+            for name, text in (("cpu.max", "60000 100000"), ("cpu.cfs_quota_us", "60000")):
+                if len(made) > 1 and os.path.exists(f"{made[-2]}/{name}"):
+                    yield *made[-2:], name, text
+                    return
+        yield ()
     finally:
         for folder in reversed(made):
             end = time.monotonic() + 10
-            while True:
+            while os.path.isdir(folder):
                 try:
                     os.rmdir(folder)
-                    break
                 except OSError:  # a process that has ended is still in it for a moment
                     assert time.monotonic() < end
                     time.sleep(0.01)
 
 
-def _deepest() -> list[str]:
-    return sorted(_cpus._folders(""), key=len, reverse=True)
-
-
 def test_in_a_real_group():
     """The quota of the outer group holds for who is in the inner one."""
+    code, enter, expected = (
+        "import procfast; print(procfast.usable_cpus())",
+        "exec",
+        procfast.usable_cpus(),
+    )
     with real_groups() as groups:
-        code = "import procfast; print(procfast.usable_cpus())"
-        enter = "exec"
-        expected = procfast.usable_cpus()
         if groups:
-            outer, inner = groups
-            one = {"cpu.max": "60000 100000", "cpu.cfs_quota_us": "60000"}
-            for name, text in one.items():
-                if os.path.exists(f"{outer}/{name}"):
-                    with open(f"{outer}/{name}", "w") as file:
-                        file.write(text)
-            enter = f'echo $$ > "{inner}/cgroup.procs" && exec'
-            expected = 1
+            outer, inner, name, text = groups
+            with open(f"{outer}/{name}", "w") as file:
+                file.write(text)
+            enter, expected = f'echo $$ > "{inner}/cgroup.procs" && exec', 1
         done = subprocess.run(
             ["sh", "-c", f'{enter} "$@"', "sh", sys.executable, "-P", "-c", code],
             capture_output=True, text=True, timeout=50, check=True,
