@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import multiprocessing.context
 import signal
-from collections.abc import Callable, Iterable
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any, ClassVar
 
 from . import _backend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, ClassVar
 
 __all__ = ()  # as in multiprocessing.context
 
