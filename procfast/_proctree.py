@@ -160,7 +160,7 @@ def _check_namespace(proc: str) -> None:
         text = (
             f"{proc} is of another pid namespace than this process: its numbers mean other processes. "
             "Mount one of this namespace (unshare --mount-proc)"
-            if os.path.exists(f"{proc}/stat")
+            if os.path.lexists(f"{proc}/self")
             else f"there is no {proc}, which tells of processes. `ps -axo pid,ppid,stat,command` may"
         )
         raise OSError(errno.ENOSYS, text)
