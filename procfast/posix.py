@@ -13,6 +13,8 @@ autoreap       a block in which the system reaps children
 Pidfd          a process by a descriptor
 spawn_detached a process that is nobody's child here
 become_subreaper, set_parent_death_signal    whose child an orphan becomes; what follows a parent's end
+children       the child processes of a process, as ps shows them: state, flags, command line, memory
+process_tree   a process and all below it, likewise
 
 The backend is the one that `procfast.backend` names; the results are the same on each.
 """

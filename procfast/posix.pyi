@@ -1,5 +1,8 @@
 # For type checkers: posix.py takes these names from the chosen backend at run time.
 
+from ._proctree import ProcessInfo as ProcessInfo
+from ._proctree import children as children
+from ._proctree import process_tree as process_tree
 from .native.posix import CLD_CONTINUED as CLD_CONTINUED
 from .native.posix import CLD_DUMPED as CLD_DUMPED
 from .native.posix import CLD_EXITED as CLD_EXITED

@@ -208,31 +208,58 @@ def test_fork_says_that_the_user_has_too_many(posix, inside):
     inside(body, NOBODY)
 
 
-def test_fork_says_that_the_group_has_too_many(posix, inside, monkeypatch, tmp_path):
-    """Where this machine has no cgroup for it, one is made up."""
+def test_fork_says_that_the_group_has_too_many(posix, monkeypatch, tmp_path):
+    """Made up, as not every machine has such a cgroup to spare. test_usable_cpus.py shows how cgroups are found."""
     from procfast._posix import limits
 
     (tmp_path / "a/b").mkdir(parents=True)
     for folder, most, have in (("", "max", 9), ("a", "7", 7), ("a/b", "max", 3)):
         (tmp_path / folder / "pids.max").write_text(f"{most}\n")
         (tmp_path / folder / "pids.current").write_text(f"{have}\n")
-    read = limits.text
-
-    def text(path):
-        if path == "/proc/self/cgroup":
-            return "12:memory:/\n0::/a/b\n"
-        return read(path.replace("/sys/fs/cgroup", str(tmp_path)))
+    found = [str(tmp_path / folder) for folder in ("", "a", "a/b", "missing")]
 
     def fail():
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    monkeypatch.setattr(limits, "text", text)
+    monkeypatch.setattr(limits, "cgroups", lambda controller: iter(found))
     monkeypatch.setattr(os, "fork", fail)
     with pytest.raises(BlockingIOError, match=r"pids.max of the cgroup .*/a is 7, and it has 7"):
         posix.fork()
     (tmp_path / "a/pids.max").write_text("8\n")
     with pytest.raises(BlockingIOError, match=r"RLIMIT_NPROC .* or kernel.pid_max"):
         posix.fork()
+
+
+def test_fork_in_a_cgroup_that_is_full(posix, inside):
+    """A real one, if this machine lets us make it; else the limit of the whole is looked up, and is not reached."""
+    from procfast._posix import limits
+
+    made = ""
+    for folder in limits.cgroups("pids"):
+        with contextlib.suppress(OSError):
+            os.mkdir(f"{folder}/pf-{os.getpid()}")
+            made = f"{folder}/pf-{os.getpid()}"
+            break
+
+    def body():
+        try:
+            with open(f"{made}/pids.max", "w") as file:
+                file.write("1")
+            with open(f"{made}/cgroup.procs", "w") as file:
+                file.write(str(os.getpid()))
+        except OSError:
+            assert not [why for why in limits._of_cgroups() if made in why]
+            return
+        text = rf"pids.max of the cgroup {made} is 1, and it has 1"
+        for start in (posix.fork, lambda: posix.spawn_detached(print)):
+            with pytest.raises(BlockingIOError, match=text):
+                start()
+
+    try:
+        inside(body)
+    finally:
+        if made:
+            os.rmdir(made)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import resource
 import sys
 from collections.abc import Iterator
 
+from .._cpus import cgroups
 from .proc import text
 
 _CAP_SYS_ADMIN, _CAP_SYS_RESOURCE = 21, 24
@@ -83,22 +84,10 @@ def _threads_of(uid: int) -> int | None:
 
 
 def _of_cgroups() -> Iterator[str]:
-    """Version 2 and 1: this process's group and those above it, as far as they are mounted here."""
-    for line in text("/proc/self/cgroup").splitlines():
-        number, controllers, path = line.split(":", 2)
-        if number == "0" and not controllers:
-            roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
-        elif "pids" in controllers.split(","):
-            roots = [f"/sys/fs/cgroup/{controllers}", "/sys/fs/cgroup/pids"]
-        else:
-            continue
-        for root in roots:
-            parts = [part for part in path.split("/") if part not in ("", "..")]
-            for depth in range(len(parts), -1, -1):
-                folder = "/".join([root, *parts[:depth]])
-                most, have = _number(f"{folder}/pids.max"), _number(f"{folder}/pids.current")
-                if most is not None and have is not None and have >= most:
-                    yield f"pids.max of the cgroup {folder} is {most}, and it has {have}"
+    for folder in cgroups("pids"):
+        most, have = _number(f"{folder}/pids.max"), _number(f"{folder}/pids.current")
+        if most is not None and have is not None and have >= most:
+            yield f"pids.max of the cgroup {folder} is {most}, and it has {have}"
 
 
 def _of_system() -> Iterator[str]:

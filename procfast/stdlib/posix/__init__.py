@@ -37,6 +37,7 @@ from ..._posix.status import (
     ChildStatus,
     ExitStatus,
 )
+from ..._proctree import ProcessInfo, children, process_tree
 from .names import MessageQueue, NamedSemaphore
 from .pipes import Pipes
 from .processes import Pidfd, Processes
@@ -74,14 +75,17 @@ __all__ = [
     "MessageQueue",
     "NamedSemaphore",
     "Pidfd",
+    "ProcessInfo",
     "_exit",
     "autoreap",
     "become_subreaper",
+    "children",
     "fork",
     "getpid",
     "getppid",
     "mq_unlink",
     "pipe",
+    "process_tree",
     "read_exactly",
     "read_into",
     "reap",
