@@ -832,6 +832,24 @@ def test_pidfd(posix, child):
             call()
 
 
+def test_pidfd_in_other_calls(posix, child):
+    """waitid takes one, select and asyncio do."""
+    with posix.Pidfd(child(lambda: time.sleep(0.1))) as fd:
+
+        async def ended():
+            told = asyncio.Event()
+            asyncio.get_running_loop().add_reader(fd, told.set)
+            await asyncio.wait_for(told.wait(), 30)
+            asyncio.get_running_loop().remove_reader(fd)
+
+        asyncio.run(ended())
+        event = posix.waitid(posix.P_PIDFD, fd, posix.WEXITED | posix.WNOWAIT)
+        assert (event.si_pid, event.status) == (fd.pid, 0)
+        assert posix.waitid(posix.P_PIDFD, fd.fileno(), posix.WEXITED) == event
+        with pytest.raises(ChildProcessError, match="no such child"):
+            posix.waitid(posix.P_PIDFD, fd)
+
+
 def test_pidfd_of_nobody(posix, child):
     pid = child(lambda: 0)
     os.waitpid(pid, 0)
@@ -1423,3 +1441,32 @@ def test_what_a_system_lacks_is_named(posix, monkeypatch):
         with pytest.raises(OSError, match=f"this system has no .*{what}") as caught:
             call()
         assert caught.value.errno == errno.ENOSYS
+
+
+def test_without_pidfds(posix, child, monkeypatch):
+    """reap goes by pid and start time."""
+
+    def lacks(pid):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(posix.fork.__self__, "_pidfd_open", lacks)
+    pid = child(lambda: 3, posix.fork)
+    zombie(pid)
+    assert posix.reap() == {pid: 3 << 8}
+
+
+def test_without_proc(posix, child, monkeypatch, reaping, notes):
+    """As on macOS: reap goes by pid, and nobody knows who adopts a detached process."""
+    from procfast._posix import proc
+
+    note, read = notes
+    pid = child(lambda: 3, posix.fork)
+    zombie(pid)
+    monkeypatch.setattr(proc, "stat", lambda pid: None)
+    assert posix.reap() == {pid: 3 << 8}
+
+    def body():
+        made = posix.spawn_detached(lambda: note(os.getpid()))
+        assert made == (int(read()), None, None)
+
+    reaping(posix, body)
