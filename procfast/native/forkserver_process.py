@@ -184,7 +184,11 @@ def _run(line: socket.socket, fds: list[int], reseed: Any) -> int:
     reseed()
     process.current_process()._inheriting = True
     try:
-        spawn.prepare(pickle.load(data))
+        prepare = pickle.load(data)
+        path = prepare.pop("init_main_from_path", None)
+        spawn.prepare(prepare)
+        if path is not None:
+            preload.run_main(path)
         self = pickle.load(data)
     finally:
         del process.current_process()._inheriting

@@ -19,13 +19,16 @@ import gc
 import importlib.util
 import os
 import pickle
+import pkgutil  # noqa: F401 - a child would import it to run the main module
 import random
+import runpy
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing import process, spawn, util
+from types import CodeType, ModuleType
 from typing import Any, BinaryIO, NoReturn
 
 from . import connection, queues, sharedctypes, synchronize  # noqa: F401 - what children are given
@@ -88,13 +91,44 @@ def _imports_of_main(prepare: dict[str, Any], hint: list[str]) -> Iterator[Step]
         if spec and spec.origin and source:
             yield from _imports_of(source, spec.origin, package)
     elif name is None and path is not None and os.path.basename(path) not in ("ipython", "ipython.py"):
-        with open(path, "rb") as file:
-            text = file.read()
-        yield from _imports_of(text, path, "")
+        yield from _imports_of(_compile_main(path), path, "")
     else:  # it is not run again: a child begins by unpickling its Process
         for module in hint:
             if module not in ("__main__", "__mp_main__"):
                 yield module, functools.partial(__import__, module)
+
+
+_main: tuple[str, tuple[int, ...], CodeType] | None = None  # path, identity of the file, code
+
+
+def _compile_main(path: str) -> bytes:
+    """The source of the main module, compiled once for all children."""
+    global _main
+    with open(path, "rb") as file:
+        identity = _identity(os.fstat(file.fileno()))
+        source = file.read()
+    _main = path, identity, compile(source, path, "exec", dont_inherit=True)
+    return source
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def run_main(path: str) -> None:
+    """What `spawn.import_main_path` does, without reading and compiling a file that has not changed."""
+    if _main is None or _main[:2] != (path, _identity(os.stat(path))):
+        spawn.import_main_path(path)
+        return
+    before = sys.modules["__main__"]
+    if getattr(before, "__file__", None) == path:
+        return  # the server has run it
+    spawn.old_main_modules.append(before)
+    module = ModuleType("__mp_main__")
+    module.__dict__.update(
+        runpy._run_module_code(_main[2], None, "__mp_main__", pkg_name="", script_name=path)
+    )
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
 
 
 def _imports_of(source: str | bytes, path: str, package: str) -> Iterator[Step]:
