@@ -34,10 +34,10 @@ __all__ = ["Line", "Server", "Started", "ensure_running", "start", "told"]
 
 MESSAGE = struct.Struct("=qq")  # what comes on a line: pid, and exit code or RUNNING; or -errno, and 0
 RUNNING = 1 << 32
-HEADER = struct.Struct("=Qii")  # what goes first: bytes that follow; which descriptors are PARENT and LIVENESS, or -1
+HEADER = struct.Struct("=Qiii")
+"""What goes first: bytes in all, and which descriptors are those of the parent, the resource tracker, and liveness."""
 
-MAX_FDS = 250  # the kernel takes 253 in one message
-OWN_FDS = 2  # line and resource tracker
+MAX_FDS = 250  # the kernel takes 253 in one message, and the line is one
 CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 QUIET = getattr(socket, "MSG_NOSIGNAL", 0)  # programs may have SIGPIPE end them
 
@@ -47,6 +47,7 @@ _PATIENCE = 1.0  # seconds for a server whose socket has closed to be gone
 _lock = threading.RLock()  # a signal handler may start a process as well
 _server: Server | None = None
 _plain = False  # a server has ended before it forked anything: the next one imports nothing
+_lost: list[Server] = []
 _lending: list[socket.socket] = []  # the servers' ends of socket pairs, while this process has them
 
 PROGRAM = """\
@@ -106,6 +107,15 @@ class Server:
         finally:
             _returned(theirs)
         self.child = Child(self.pid, self.control.fileno())
+        self._identity = os.fstat(self.control.fileno()).st_ino
+
+    def intact(self) -> bool:
+        """Is it this process's, and has nobody closed all descriptors?"""
+        try:
+            inode = os.fstat(self.control.fileno()).st_ino
+        except OSError:
+            return False
+        return self.owner == os.getpid() and inode == self._identity
 
     def ended(self, within: float = 0.0) -> bool:
         """Has it ended, or does it within some seconds? It is no zombie afterwards."""
@@ -123,7 +133,7 @@ class Server:
         """Ask for a process that has these descriptors; None: the server is gone."""
         line, theirs = _pair()
         try:
-            passed = array.array("i", [theirs.fileno(), _tracker(), *fds])
+            passed = array.array("i", [theirs.fileno(), *fds])
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)]
             self.control.sendmsg([bytes([len(passed)])], rights, QUIET)
         except (BrokenPipeError, ConnectionResetError):
@@ -147,11 +157,13 @@ def ensure_running(process_obj: BaseProcess | None = None) -> Server:
     global _server, _plain
     with _lock:
         before = _server
-        if before is not None and before.owner == os.getpid():
-            if not before.ended():
+        if before is not None:
+            if not before.intact():
+                _lost.append(before)  # its descriptors are others' by now: they must not be closed
+            elif not before.ended():
                 return before
-            _plain = _plain or not before.answered
-        resource_tracker.ensure_running()
+            else:
+                _plain = _plain or not before.answered
         server = Server(_modules(process_obj))
         if _server is not before and _server is not None:
             server.control.close()  # a signal handler was quicker
@@ -166,10 +178,8 @@ def start(process_obj: BaseProcess, data: memoryview, fds: Sequence[int]) -> Sta
 
     ValueError: too many descriptors. OSError: the server can't fork, or ends again and again.
     """
-    if len(fds) + OWN_FDS > MAX_FDS:
-        raise ValueError(
-            f"too many fds: the process needs {len(fds)}, and at most {MAX_FDS - OWN_FDS} can be passed"
-        )
+    if len(fds) > MAX_FDS:
+        raise ValueError(f"too many fds: the process needs {len(fds)}, and at most {MAX_FDS} go")
     for _ in range(_ATTEMPTS):
         server = ensure_running(process_obj)
         line = server.ask(fds)
@@ -240,12 +250,18 @@ def _modules(process_obj: BaseProcess | None) -> list[str]:
     return [name for name in found if isinstance(name, str) and name in sys.modules]
 
 
-def _tracker() -> int:
-    """The descriptor of the resource tracker, which is launched where it is needed, but not waked for this."""
-    fd = resource_tracker._resource_tracker._fd
+def tracker() -> int | None:
+    """The descriptor of the resource tracker, which is launched where there is none, but not waked for this.
+
+    None: a signal handler asks, which has interrupted just that.
+    """
+    fd: int | None = resource_tracker._resource_tracker._fd
     if fd is None or readable(fd, 0):  # the reader is gone
-        fd = resource_tracker._resource_tracker.getfd()
-    return int(fd)
+        try:
+            fd = resource_tracker._resource_tracker.getfd()
+        except getattr(resource_tracker, "ReentrantCallError", ()):
+            return None
+    return fd
 
 
 def readable(fd: int, timeout: float | None) -> bool:

@@ -164,22 +164,20 @@ def _say_pid(line: socket.socket) -> None:
 
 def _run(line: socket.socket, fds: list[int], reseed: Any) -> int:
     """Be the process that comes on the line; as `multiprocessing.forkserver` and `spawn` do it."""
-    tracker, *fds = fds
-    size, parent, alive = HEADER.unpack(_receive(line, HEADER.size))
+    size, parent, tracker, alive = HEADER.unpack(_receive(line, HEADER.size))
     if alive >= 0:
         liveness.end_with(fds[alive])
-        fds[alive] = -1
-    for fd in fds:
-        if fd >= 0:
+    for i, fd in enumerate(fds):
+        if i not in (parent, tracker, alive):
             os.set_inheritable(fd, True)  # as in every child of the standard library's
     data = io.BytesIO(_receive(line, size - HEADER.size))
     if parent >= 0:
         sentinel = fds[parent]
-        os.set_inheritable(sentinel, False)
         line.close()
     else:
         sentinel = line.detach()
-    resource_tracker._resource_tracker._fd = tracker
+    if tracker >= 0:
+        resource_tracker._resource_tracker._fd = fds[tracker]
     standard._forkserver._inherited_fds = fds
     reseed()
     process.current_process()._inheriting = True

@@ -39,7 +39,7 @@ class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
         finally:
             context.set_spawning_popen(outer)
         ours: list[int] = []
-        parent = alive = -1  # which of the descriptors they are
+        parent = tracked = alive = -1  # which of the descriptors they are
         try:
             try:
                 ours.append(parent_open())
@@ -47,11 +47,14 @@ class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
             except OSError as error:
                 if error.errno != errno.ENOSYS:
                     raise
+            tracker = forkserver.tracker()
+            if tracker is not None:
+                tracked = self.duplicate_for_child(tracker)
             if process_obj.daemon:
                 ours.append(liveness.pipe())
                 alive = self.duplicate_for_child(ours[-1])
             view = data.getbuffer()
-            forkserver.HEADER.pack_into(view, 0, len(view), parent, alive)
+            forkserver.HEADER.pack_into(view, 0, len(view), parent, tracked, alive)
             started = forkserver.start(process_obj, view, self._fds)
         finally:
             for fd in ours:
@@ -66,8 +69,8 @@ class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
         """Wait at most `timeout` seconds (None: for ever) for the end; the exit code, or None."""
         end = None if timeout is None else time.monotonic() + timeout
         while self.returncode is None:
-            left = _LOOK if end is None else max(0.0, min(end - time.monotonic(), _LOOK))
-            if forkserver.readable(self._line.fileno(), left):
+            left = _left(end)
+            if forkserver.readable(self._line.fileno(), _LOOK if left is None else min(left, _LOOK)):
                 self.returncode = self._told(end)
             elif self._child is not None and forkserver.readable(self.sentinel, 0):
                 forkserver.readable(self._line.fileno(), _LAG)
@@ -85,8 +88,10 @@ class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
                 return None
             code = None
         if code is None and self._child is not None:
+            if not forkserver.readable(self.sentinel, _left(end)):
+                return None  # it goes on without its server
             with contextlib.suppress(ChildProcessError):  # the kernel does not tell
-                return self._child.wait(None if end is None else max(0.0, end - time.monotonic()))
+                return self._child.wait(0.0)
         return UNKNOWN if code is None else code
 
     def _send_signal(self, sig: int) -> None:
@@ -103,3 +108,8 @@ class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
         self._line.close()
         if self._child is not None:
             self._child.close()
+
+
+def _left(end: float | None) -> float | None:
+    """Seconds until then; None is for ever."""
+    return None if end is None else max(0.0, end - time.monotonic())

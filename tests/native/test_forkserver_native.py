@@ -340,3 +340,401 @@ def test_install_comes_before_imports(run):
     assert lines == ["MainProcess procfast.native.queues", "forkserver procfast.native.queues", "0"] or (
         lines[-1] == "0" and all(line.endswith("procfast.native.queues") for line in lines[:-1])
     )
+
+
+# -- faults ---------------------------------------------------------------------------------------
+
+
+def test_first_starts_by_many_threads(run):
+    """All are served by one server."""
+    lines = run(
+        """
+        def tell(): os.write(1, b"%d\\n" % os.getppid())
+        main:
+        threads = [threading.Thread(target=run, args=(ctx, tell)) for _ in range(16)]
+        for t in threads: t.start()
+        for t in threads: t.join()
+        """
+    )
+    assert len(lines) == 16 and len(set(lines)) == 1
+
+
+def test_start_in_a_signal_handler(run):
+    """Whatever it interrupts, the launch of the server too."""
+    lines = run(
+        """
+        main:
+        from procfast.native import popen_forkserver  # importing it anew in the midst of its import would not do
+        codes = []
+        def handler(*args):
+            codes.append(run(ctx))
+            if len(codes) < 12:
+                signal.setitimer(signal.ITIMER_REAL, 0.001 * len(codes))
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        while len(codes) < 12:
+            assert run(ctx) == 0
+        print(set(codes))
+        """
+    )
+    assert lines == ["{0}"]
+
+
+def test_start_in_a_forked_child(run):
+    """It has a server of its own; the parent's goes on, and does not outlive the parent because of the child."""
+    lines = run(
+        """
+        def tell(): print(os.getppid(), flush=True)
+        main:
+        print(run(ctx, tell), server(), flush=True)
+        for _ in range(2):
+            if (pid := os.fork()) == 0:
+                code = 1
+                try:
+                    code = run(ctx, tell)
+                    print(code, server(), flush=True)
+                finally:
+                    os._exit(code)
+            assert os.waitpid(pid, 0)[1] == 0
+        print(run(ctx, tell), server(), flush=True)
+        if os.fork() == 0:
+            parent = os.getppid()
+            wait_until(lambda: is_gone(parent) and is_gone(int(sys.argv[0] if False else ours)))
+            open("went", "w").close()
+            os._exit(0)
+        """.replace("if os.fork() == 0:\n            parent", "ours = server()\n        if os.fork() == 0:\n            parent")
+        .replace("int(sys.argv[0] if False else ours)", "ours")
+    )
+    servers = lines[0::2]
+    assert [line.split()[1] for line in lines[1::2]] == servers
+    assert servers[0] == servers[3] and len(set(servers)) == 3
+
+
+def test_server_killed_while_processes_run(run):
+    """They go on, are seen to, and their exit codes are the kernel's, or 255."""
+    lines = run(
+        """
+        def work(q, go, code):
+            q.put("runs")
+            go.get()
+            sys.exit(code)
+        main:
+        q, go = ctx.SimpleQueue(), ctx.SimpleQueue()
+        ps = [start(ctx, work, (q, go, code)) for code in (3, 4)]
+        ps.append(start(ctx, time.sleep, (60,)))
+        q.get(), q.get()
+        os.kill(server(), signal.SIGKILL)
+        os.waitid(os.P_PID, server(), os.WEXITED | os.WNOWAIT)
+        ps[0].join(0.1)
+        assert all(p.is_alive() for p in ps)
+        from multiprocessing.connection import wait
+        assert not wait([p.sentinel for p in ps], 0)
+        print(run(ctx))
+        ps[2].kill()
+        for _ in range(2): go.put(1)
+        for p in ps: p.join(30)
+        assert len(wait([p.sentinel for p in ps], 0)) == 3
+        print(*[p.exitcode for p in ps])
+        """
+    )
+    assert lines[0] == "0"
+    assert lines[1] in ("3 4 -9", "255 255 255")
+
+
+def test_server_stopped(run):
+    """It is not dead: nobody invents an exit code, and it is told when the server goes on."""
+    lines = run(
+        """
+        main:
+        p = start(ctx, time.sleep, (60,))
+        os.kill(server(), signal.SIGSTOP)
+        p.kill()
+        from multiprocessing.connection import wait
+        wait([p.sentinel], 20)
+        p.join(0.1)
+        print(p.exitcode)
+        os.kill(server(), signal.SIGCONT)
+        p.join(20)
+        print(p.exitcode)
+        """
+    )
+    assert lines == ["None", "-9"]
+
+
+# What a module that is imported by name makes of the server's fork(), the first time: `once` is the file that tells.
+BREAKS = """
+import os, signal
+def fork(fork=os.fork):
+    try:
+        os.close(os.open("once", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return fork()
+    {}
+os.fork = fork
+"""
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+BROKEN = """
+main:
+ctx.set_forkserver_preload(["breaks"])
+q = ctx.SimpleQueue()
+p = start(ctx, q.put, ("ran",))
+p.join(30)
+print(p.exitcode, p.pid > 0, *[q.get() for _ in iter(lambda: q.empty(), True)])
+for _ in range(2):
+    print(run(ctx, q.put, ("ran",)), q.get())
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "seen"),
+    {
+        # the server
+        KILL: {"0 True ran"},
+        f"pid = fork()\n    if pid: {KILL}\n    return pid": {"0 True ran", "255 True ran"},
+        # the process, before it has said its pid
+        f"pid = fork()\n    if not pid: {KILL}\n    return pid": {"-9 True"},
+        f"pid = fork()\n    if not pid: {KILL}\n    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)\n    return pid": {
+            "-9 True"
+        },
+        # both
+        f"pid = fork()\n    {KILL}": {"0 True ran"},
+    }.items(),
+)
+def test_killed_around_the_fork(run, what, seen):
+    """A process runs once, or is told to have been killed."""
+    lines = run(BROKEN, breaks=BREAKS.format(what))
+    assert lines[0] in seen
+    assert lines[1:] == ["0 ran"] * 2
+
+
+def test_fork_fails(run):
+    lines = run(
+        """
+        main:
+        ctx.set_forkserver_preload(["breaks"])
+        try:
+            run(ctx)
+        except OSError as error:
+            print(error.errno, error)
+        print(run(ctx), descriptors("self") - descriptors("self"))
+        """,
+        breaks=BREAKS.format("raise BlockingIOError(11, 'no')"),
+    )
+    assert lines[0].startswith("11 ") and "fork server could not fork" in lines[0]
+    assert lines[1].startswith("0 ")
+
+
+def test_server_cannot_be_launched(run):
+    lines = run(
+        """
+        import multiprocessing
+        main:
+        multiprocessing.set_executable("/there/is/none")
+        try:
+            run(ctx)
+        except OSError as error:
+            print(error)
+        multiprocessing.set_executable(sys.executable)
+        print(run(ctx))
+        """
+    )
+    assert lines == ["[Errno 10] the fork server ended with exit code 255, 3 times in a row", "0"]
+
+
+def test_server_out_of_descriptors(run):
+    """An OSError of start(), and the next one works when there is room."""
+    lines = run(
+        """
+        import resource
+        main:
+        ctx.SimpleQueue().put(1)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (24, hard))
+        from procfast.native import forkserver
+        forkserver.ensure_running()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        ps = []
+        try:
+            while True:
+                ps.append(start(ctx, time.sleep, (60,)))
+        except OSError as error:
+            print(len(ps) > 3, error.errno)
+        for p in ps: p.kill()
+        for p in ps: p.join()
+        print(run(ctx), {p.exitcode for p in ps})
+        """
+    )
+    assert lines == ["True 24", "0 {-9}"]
+
+
+def test_program_that_closes_all_descriptors(run):
+    """As daemonisers do; and opens others in their place."""
+    lines = run(
+        """
+        main:
+        print(run(ctx), flush=True)
+        os.closerange(3, 100)
+        files = [os.open("/dev/null", os.O_RDWR) for _ in range(40)]
+        from multiprocessing import resource_tracker
+        resource_tracker._resource_tracker._fd = None
+        print(run(ctx))
+        for fd in files: os.close(fd)  # each is still there
+        """
+    )
+    assert lines == ["0", "0"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import socket; socket.setdefaulttimeout(0.001)",
+        "signal.signal(signal.SIGPIPE, signal.SIG_DFL)",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])",
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    ],
+)
+def test_programs_that_change_the_ground(run, before):
+    lines = run(
+        f"""
+        main:
+        {before}
+        print(run(ctx), run(ctx, sys.exit, (3,)))
+        p = start(ctx, len, (bytes(2_000_000),))
+        os.kill(server(), signal.SIGKILL)
+        print(run(ctx))
+        p.join(20)
+        print(p.is_alive())
+        """
+    )
+    assert lines == ["0 3", "0", "False"]
+
+
+def test_nothing_is_left_by_many(run):
+    """No descriptor, no zombie; here, in the server, or in a process."""
+    lines = run(
+        """
+        def tell(q): q.put(sorted(os.readlink(f"/proc/self/fd/{fd}").partition(":")[0]
+            for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")))
+        main:
+        q = ctx.SimpleQueue()
+        secret = open("secret", "w")
+        os.set_inheritable(secret.fileno(), True)
+        def round():
+            ps = [start(ctx, tell, (q,)) for _ in range(5)]
+            told = [q.get() for _ in range(5)]
+            for p in ps: p.join()
+            for p in ps: p.close()
+            wait_until(lambda: descriptors(server()) == 7)
+            return told, descriptors("self")
+        first = round()
+        for _ in range(10):
+            last = round()
+        print(first == last, last)
+        assert "secret" not in str(last)
+        print(first[0][0])
+        """
+    )
+    assert lines[0].startswith("True")
+
+
+def test_exit_code_is_seen_by_a_forked_child(run):
+    """It asks without taking the answer away."""
+    lines = run(
+        """
+        main:
+        p = start(ctx, sys.exit, (7,))
+        from multiprocessing.connection import wait
+        wait([p.sentinel], 20)
+        if (pid := os.fork()) == 0:
+            os._exit(p.exitcode)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        p.join()
+        print(p.exitcode)
+        """
+    )
+    assert lines == ["7", "7"]
+
+
+def test_sentinels_of_many(run):
+    lines = run(
+        """
+        from multiprocessing.connection import wait
+        main:
+        go = ctx.Event()
+        ps = {(p := start(ctx, go.wait)).sentinel: p for _ in range(60)}
+        assert wait(list(ps), 0) == []
+        go.set()
+        left = set(ps)
+        while left:
+            for fd in wait(list(left), 20):
+                assert ps[fd].exitcode == 0
+                left.remove(fd)
+        print(len(ps))
+        """
+    )
+    assert lines == ["60"]
+
+
+def test_a_killed_program(run):
+    """Daemonic children end with it, others go on; the server ends with the last of them."""
+    done = run(
+        """
+        def work(q, name):
+            q.put((name, os.getpid()))
+            if name == "daemon": time.sleep(600)
+            time.sleep(1)
+            open("went-on", "w").close()
+        main:
+        q = ctx.SimpleQueue()
+        start(ctx, work, (q, "daemon"), daemon=True)
+        start(ctx, work, (q, "child"))
+        pids = dict(q.get() for _ in range(2))
+        print(pids["daemon"], pids["child"], server(), flush=True)
+        os.kill(os.getpid(), 9)
+        """,
+        check=False,
+    )
+    assert done.returncode == -9
+    from workers import is_gone, wait_until
+
+    daemon, child, server = map(int, done.stdout.split())
+    wait_until(lambda: is_gone(daemon))
+    wait_until(lambda: is_gone(child) and is_gone(server))
+
+
+def test_a_program_killed_while_it_starts_processes(run, tmp_path):
+    """Nothing of it stays."""
+    done = run(
+        """
+        main:
+        ctx.set_forkserver_preload([])
+        run(ctx)
+        print(server(), flush=True)
+        threading.Timer(float(os.environ["AFTER"]), os.kill, (os.getpid(), 9)).start()
+        while True:
+            start(ctx, len, (bytes(300_000),)).join()
+        """,
+        check=False,
+        env={"AFTER": "0.1"},
+    )
+    assert (done.returncode, done.stderr) == (-9, "")
+    from workers import is_gone, wait_until
+
+    wait_until(lambda: is_gone(int(done.stdout)))
+
+
+def test_process_that_nobody_waits_for(run):
+    """The server reaps it."""
+    lines = run(
+        """
+        main:
+        p = start(ctx)
+        pid = p.pid
+        del p
+        import multiprocessing
+        multiprocessing.process._children.clear()
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+        print("gone")
+        """
+    )
+    assert lines == ["gone"]
