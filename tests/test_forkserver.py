@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import re
 import signal
 import socket
@@ -93,7 +94,9 @@ def test_main_of_a_package(run, python, tmp_path):
     lines = run("from package import helper\nmain:\npass\n")
     program = (tmp_path / "program.py").read_text()
     (tmp_path / "package" / "tool.py").write_text(
-        program.replace("from package import helper", "from .helper import f\nprint(__name__, flush=True)")
+        program.replace(
+            "from package import helper", "from .helper import f\nprint(__name__, flush=True)"
+        )
         + "    p = ctx.Process(target=f); p.start(); p.join(); print(p.exitcode)\n"
     )
     lines = python("-m", "package.tool").stdout.splitlines()
@@ -104,8 +107,8 @@ def test_program_without_a_file(backend, python):
     done = python(
         "-c",
         "import procfast, workers\n"
-        f"p = procfast.get_context('forkserver', backend={backend.name!r}).Process(target=workers.exit_with, args=(4,))\n"
-        "p.start(); p.join(); print(p.exitcode)\n",
+        f"ctx = procfast.get_context('forkserver', backend={backend.name!r})\n"
+        "p = ctx.Process(target=workers.exit_with, args=(4,)); p.start(); p.join(); print(p.exitcode)\n",
     )
     assert done.stdout == "4\n"
 
@@ -191,8 +194,8 @@ def test_no_descriptor_of_the_parent(run):
         """
 import os, socket
 def f(given):
-    there = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
-    print(sum("secret" in name for name in there), sum("listening" in name for name in there))
+    there = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    print(sum("secret" in os.readlink(fd) for fd in there if os.path.exists(fd)))
     print(given.getsockname()[0], flush=True)
 main:
 files = []
@@ -204,7 +207,7 @@ with socket.create_server(("127.0.0.1", 0)) as given:
         p = ctx.Process(target=f, args=(given,)); p.start(); p.join()
 """
     )
-    assert lines == ["0 0", "127.0.0.1"] * 2
+    assert lines == ["0", "127.0.0.1"] * 2
 
 
 def test_passes_descriptors(server):
@@ -244,7 +247,7 @@ def test_two_hundred_descriptors(server):
 
 
 def test_big_arguments(server):
-    p = server.Process(target=workers.exit_with_length, args=(bytes(20_000_000)[:256] * 78125 + b"x",))
+    p = server.Process(target=workers.exit_with_length, args=(bytes(20_000_001),))
     p.start()
     p.join(20)
     assert p.exitcode == 20_000_001 % 256
@@ -259,7 +262,7 @@ def test_argument_that_cannot_be_loaded(server, capfd):
 
 def test_unpicklable_argument(server):
     p = server.Process(target=workers.nothing, args=(lambda: 0,))
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises((AttributeError, pickle.PicklingError)):
         p.start()
     assert p.exitcode is None and p not in multiprocessing.active_children()
 

@@ -32,7 +32,9 @@ from ._native import Child
 
 __all__ = ["Line", "Server", "Started", "ensure_running", "start", "told"]
 
-MESSAGE = struct.Struct("=qq")  # what comes on a line: pid, and exit code or RUNNING; or -errno, and 0
+MESSAGE = struct.Struct(
+    "=qq"
+)  # what comes on a line: pid, and exit code or RUNNING; or -errno, and 0
 RUNNING = 1 << 32
 HEADER = struct.Struct("=Qiii")
 """What goes first: bytes in all, and which descriptors are those of the parent, the resource tracker, and liveness."""
@@ -101,7 +103,7 @@ class Server:
                     path=path if home in path else [*path, home],
                     control=theirs.fileno(), order=file.fileno(),
                 )  # fmt: skip
-                executable = spawn.get_executable()
+                executable: Any = spawn.get_executable()
                 args = [executable, *util._args_from_interpreter_flags(), "-c", program]
                 self.pid = util.spawnv_passfds(executable, args, [theirs.fileno(), file.fileno()])
         finally:
@@ -194,7 +196,9 @@ def start(process_obj: BaseProcess, data: memoryview, fds: Sequence[int]) -> Sta
                 return started
             line.close()
         if not server.ended(_PATIENCE):
-            raise OSError(errno.EMFILE, "the fork server could not take the request: too many open files")
+            raise OSError(
+                errno.EMFILE, "the fork server could not take the request: too many open files"
+            )
     raise OSError(errno.ECHILD, f"the fork server {_fate(server)}, {_ATTEMPTS} times in a row")
 
 
@@ -202,7 +206,11 @@ def _fate(server: Server) -> str:
     code = server.exitcode
     if code is None:
         return "ended"
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return (
+        f"was killed by {signal.Signals(-code).name}"
+        if code < 0
+        else f"ended with exit code {code}"
+    )
 
 
 def _send_some(line: Line, data: memoryview) -> int:
@@ -295,7 +303,7 @@ def unnamed_file(data: bytes) -> Any:
     except (AttributeError, OSError):  # there are none here
         import tempfile
 
-        file = tempfile.TemporaryFile(buffering=0)
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import atexit
 import contextlib
+import errno
 import io
 import multiprocessing.popen_fork
 import os
@@ -87,9 +88,7 @@ class Server:
 
     def serve(self) -> bool:
         """Fork the process that is asked for; False: nobody is there any more to ask."""
-        asked, ancillary, _, _ = self.control.recvmsg(
-            1, socket.CMSG_SPACE(4 * _MAX_FDS), CLOEXEC
-        )
+        asked, ancillary, _, _ = self.control.recvmsg(1, socket.CMSG_SPACE(4 * _MAX_FDS), CLOEXEC)
         if not asked:
             return False
         fds = array.array("i")
@@ -105,7 +104,7 @@ class Server:
         try:
             pid = os.fork()
         except OSError as error:
-            _tell(line, -error.errno, 0)
+            _tell(line, -(error.errno or errno.EAGAIN), 0)
             line.close()
         else:
             if pid == 0:

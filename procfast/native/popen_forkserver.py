@@ -26,8 +26,6 @@ _LAG = 1.0  # seconds in which a server tells how a process has ended
 class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
     """A process forked by the server."""
 
-    _child: Child | None
-
     def _launch(self, process_obj: BaseProcess) -> None:
         data = io.BytesIO()
         data.write(bytes(forkserver.HEADER.size))
@@ -61,7 +59,9 @@ class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
                 os.close(fd)
             handed_over(self)
         self._server, self._line, self.pid, pidfd, self.returncode = started
-        self._child = None if pidfd is None else Child(self.pid, pidfd=pidfd)
+        self._exact = pidfd is not None
+        if pidfd is not None:
+            self._child = Child(self.pid, pidfd=pidfd)
         self.sentinel = self._line.fileno() if pidfd is None else pidfd
         segments.answer()
 
@@ -70,9 +70,11 @@ class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
         end = None if timeout is None else time.monotonic() + timeout
         while self.returncode is None:
             left = _left(end)
-            if forkserver.readable(self._line.fileno(), _LOOK if left is None else min(left, _LOOK)):
+            if forkserver.readable(
+                self._line.fileno(), _LOOK if left is None else min(left, _LOOK)
+            ):
                 self.returncode = self._told(end)
-            elif self._child is not None and forkserver.readable(self.sentinel, 0):
+            elif self._exact and forkserver.readable(self.sentinel, 0):
                 forkserver.readable(self._line.fileno(), _LAG)
                 self.returncode = self._told(0.0)
             if end is not None and time.monotonic() >= end:
@@ -87,7 +89,7 @@ class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
             if not self._server.gone():
                 return None
             code = None
-        if code is None and self._child is not None:
+        if code is None and self._exact:
             if not forkserver.readable(self.sentinel, _left(end)):
                 return None  # it goes on without its server
             with contextlib.suppress(ChildProcessError):  # the kernel does not tell
@@ -98,7 +100,7 @@ class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
         # It is reaped at once, so that without a pidfd its pid may be another's already: look first.
         if self.poll() is not None:
             return
-        if self._child is not None:
+        if self._exact:
             super()._send_signal(sig)
         else:
             os.kill(self.pid, sig)
@@ -106,7 +108,7 @@ class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
     def close(self) -> None:
         """Close the descriptors: `sentinel` is none of this process's any more."""
         self._line.close()
-        if self._child is not None:
+        if self._exact:
             self._child.close()
 
 

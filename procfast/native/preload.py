@@ -87,10 +87,14 @@ def _imports_of_main(prepare: dict[str, Any], hint: list[str]) -> Iterator[Step]
         if package:
             yield package, functools.partial(__import__, package)
         spec = importlib.util.find_spec(name)
-        source = spec and spec.loader and spec.loader.get_source(name)  # type: ignore[attr-defined]
+        source = spec and spec.loader and spec.loader.get_source(name)
         if spec and spec.origin and source:
             yield from _imports_of(source, spec.origin, package)
-    elif name is None and path is not None and os.path.basename(path) not in ("ipython", "ipython.py"):
+    elif (
+        name is None
+        and path is not None
+        and os.path.basename(path) not in ("ipython", "ipython.py")
+    ):
         yield from _imports_of(_compile_main(path), path, "")
     else:  # it is not run again: a child begins by unpickling its Process
         for module in hint:
@@ -185,17 +189,14 @@ def _has_been_done(node: ast.stmt, space: dict[str, Any]) -> bool:
             from .. import _install
 
             return "procfast" in space and bool(_install._undo)
-        case (
-            ast.Assign(
-                [ast.Subscript(ast.Attribute(ast.Name("os"), "environ"), ast.Constant(key))],
-                ast.Constant(value),
-            )
-            | ast.Expr(
-                ast.Call(
-                    ast.Attribute(ast.Attribute(ast.Name("os"), "environ"), "setdefault"),
-                    [ast.Constant(key), ast.Constant(value)],
-                    [],
-                )
+        case ast.Assign(
+            [ast.Subscript(ast.Attribute(ast.Name("os"), "environ"), ast.Constant(key))],
+            ast.Constant(value),
+        ) | ast.Expr(
+            ast.Call(
+                ast.Attribute(ast.Attribute(ast.Name("os"), "environ"), "setdefault"),
+                [ast.Constant(key), ast.Constant(value)],
+                [],
             )
         ):
             set_here = os.environ.get(key) if isinstance(key, str) else None
@@ -240,7 +241,8 @@ class _State:
             sys.excepthook(*sys.exc_info())
         if self.threads():
             warnings.warn(
-                f"the fork server does not import {name} in advance: it starts a thread", stacklevel=1
+                f"the fork server does not import {name} in advance: it starts a thread",
+                stacklevel=1,
             )
             self.again(name)
 
