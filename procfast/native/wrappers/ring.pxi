@@ -173,6 +173,7 @@ cdef Loan lend(Ring ring, pf_loan *loan):
     """The Python owner of a block that was just received."""
     global first_loan, lent_bytes
     cdef Loan self = Loan.__new__(Loan)
+    hook_forks()
     self.loan = loan[0]
     self.epoch = pf_epoch()
     self.ring = ring
@@ -184,7 +185,7 @@ cdef Loan lend(Ring ring, pf_loan *loan):
     return self
 
 
-def _before_fork():
+cdef void make_loans_private() noexcept:
     """Makes every loan's bytes private, in place. One that can't be (no memory) stays the parent's: the
     child then sees it change, and never gives it back."""
     global lent_bytes
@@ -197,7 +198,3 @@ def _before_fork():
                 loan.private = True
                 lent_bytes -= loan.loan.len
         at = loan.after
-
-
-import os as _os
-_os.register_at_fork(before=_before_fork)

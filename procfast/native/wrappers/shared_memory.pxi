@@ -8,12 +8,6 @@ from libc.errno cimport EBUSY
 cdef pf_shm_owner this_process
 
 
-def _forget_owner():
-    pf_shm_owner_forget(&this_process)
-
-
-_os.register_at_fork(after_in_child=_forget_owner)
-
 
 cdef bytes named(object name):
     cdef bytes text = name if isinstance(name, bytes) else name.encode()
@@ -31,6 +25,7 @@ cdef int check_named(int rc, object name) except -1:
 
 def segment_owner():
     """The number that stands for this process in what it creates; 0 where segments carry no records."""
+    hook_forks()
     pf_shm_owner_refresh(&this_process, True)
     return this_process.id
 
