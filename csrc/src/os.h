@@ -79,6 +79,9 @@ int pf__child_reap(int fd, int *status);              /* a wait status; -EAGAIN,
 int pf__parent_open(void);                            /* one of the caller that its children inherit */
 int pf__kill_at_hangup(int fd);                       /* the caller; fd has a description of its own */
 
+/* inherit.c */
+ssize_t pf__inherited(char *buf, size_t size);
+
 /* pipe.c */
 int pf__pipe_open(int fds[2]);                        /* close-on-exec from the first moment */
 ssize_t pf__pipe_now(int fd, bool out, void *data, size_t size); /* read or write what does not block; -EAGAIN */

@@ -20,15 +20,16 @@ UNKNOWN = 255
 class Popen(multiprocessing.popen_fork.Popen):
     """A started process, with the methods and attributes of `multiprocessing.popen_fork.Popen`."""
 
-    def _watch(self, pipe: int = -1) -> None:
+    def _watch(self, pipe: int = -1, child: Child | None = None) -> None:
         """Take hold of the child `pid` that has just been started.
 
         `pipe` is the read end of a pipe whose write end the child has: the sentinel where there are no
-        pidfds. Raises OSError where the child can't be watched; it is dead then.
+        pidfds. `child` is the child where it has been watched before. Raises OSError where it can't be
+        watched; it is dead then.
         """
         self._owner = os.getpid()
         try:
-            self._child = Child(self.pid, pipe)
+            self._child = child or Child(self.pid, pipe)
         except OSError:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)

@@ -16,6 +16,7 @@
 #include "ring.h"
 #include "link.h"
 #include "child.h"
+#include "inherit.h"
 #include "arena.h"
 #include "lock.h"
 #include "sem.h"

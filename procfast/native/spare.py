@@ -1,0 +1,228 @@
+"""A warm spare interpreter: the next process of start method spawn, started before it is asked for.
+
+It is what a cold start makes: fork and exec of the same executable with the same flags. It has imported what any
+spawned process imports, and no code of the program; then it waits in the kernel. `start()` hands it the task, with the
+descriptors at the numbers that a fresh process would have, and it goes on in `multiprocessing.spawn` as ever.
+
+It serves only a `start()` at which a fresh interpreter would inherit exactly what this one has inherited; else it is
+ended and the start is cold. One per process, launched after a start, from the second on. No thread watches over it. It
+ends with the process that has launched it, by a pidfd of that process; forked children forget it.
+
+PROCFAST_SPARE=0 in the environment: there are none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import sys
+from multiprocessing import spawn, util
+
+from . import _native
+from .passing import Remote
+from .spare_child import MOST
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VARIABLE = "PROCFAST_SPARE"
+
+_PATIENCE = 1.0  # seconds for a spare that waits to show that it lives
+_ALL = signal.valid_signals()
+
+_spares: list[Spare] = []  # none or one; changed in single steps, as threads and handlers start processes
+_starts = 0  # of this process
+
+
+class Spare:
+    """A fresh interpreter that waits for its task, or will as soon as it has come up."""
+
+    def __init__(self, path: list[str], modules: list[str], key: Any) -> None:
+        """Launch it, for a program whose children have this `sys.path` and import `modules`.
+
+        OSError: it can't be had.
+        """
+        self._key = key
+        self._owner = os.getpid()
+        command = spawn.get_command_line()
+        self._sock, theirs = socket.socketpair()
+        parent = -1
+        try:
+            status = os.fstat(self._sock.fileno())
+            self._file = status.st_dev, status.st_ino
+            parent = _native.parent_open()
+            wait = Remote(path, "spare_child", "wait", theirs.fileno(), parent, modules)
+            self._sock.sendall(pickle.dumps(wait))
+            command[-2] = (
+                "from multiprocessing.spawn import spawn_main; "
+                f"spawn_main(**__import__('pickle').load(open({theirs.fileno()}, 'rb', 0, closefd=False)))"
+            )
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
+            try:
+                self.pid = util.spawnv_passfds(
+                    spawn.get_executable(), command, [theirs.fileno(), parent]
+                )
+                self.child = _native.Child(self.pid)
+                self._finalize = util.Finalize(None, self.end, exitpriority=100)
+                _spares.append(self)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        except BaseException:
+            self._sock.close()
+            raise
+        finally:
+            theirs.close()
+            if parent >= 0:
+                os.close(parent)
+
+    def ask(self) -> None:
+        """Have it show that it lives, if it waits already."""
+        self._sock.settimeout(0)
+        try:
+            self._ready = self._sock.recv(1) == b"r"
+        except BlockingIOError:
+            self._ready = False  # it is still coming up
+        self._sock.settimeout(_PATIENCE)
+        if self._ready:
+            self._sock.send(b"?", socket.MSG_NOSIGNAL)
+
+    def give(
+        self, path: list[str], fds: list[int], arguments: dict[str, int], command: list[Any]
+    ) -> bool:
+        """Make it the process that is being started; False: that needs a fresh one.
+
+        `fds` are the descriptors that it is to have, by the same numbers; `arguments` are spawn_main's.
+        """
+        numbers = sorted({0, 1, 2, *fds})
+        if len(numbers) > MOST or not self._fits(path):
+            return False
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        task = numbers, arguments, set(map(int, mask)), [os.fsdecode(word) for word in command]
+        try:
+            if self._ready and self._sock.recv(1) != b"!":
+                return False
+            socket.send_fds(self._sock, [b"t"], numbers, socket.MSG_NOSIGNAL)
+            self._sock.sendall(pickle.dumps(task), socket.MSG_NOSIGNAL)
+        except OSError:
+            return False  # it was killed
+        self._finalize.cancel()
+        self._sock.close()
+        return True
+
+    def _fits(self, path: list[str]) -> bool:
+        """Whether a fresh interpreter would be the same, and nothing has happened to this one."""
+        if self._key != key(path):
+            return False
+        try:
+            os.stat(f"/proc/{self.pid}/ns/user")  # a sandbox that has closed round this process only
+            with open(f"/proc/{self.pid}/status", "rb", 0) as file:
+                status = file.read()
+        except OSError:
+            return False
+        pending = [line for line in status.splitlines() if line[3:6] == b"Pnd"]
+        return b"VmRSS" in status and not any(int(line[7:], 16) for line in pending)
+
+    def end(self) -> None:
+        """End it, and take its exit status."""
+        self._finalize.cancel()
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)  # it may be another user's by now
+        with contextlib.suppress(OSError):
+            self.child.signal(signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            self.child.wait(5)  # somebody else may have waited for it
+        self.forget()
+
+    def filenos(self) -> tuple[int, int]:
+        """The descriptors of this process by which it is kept."""
+        return self._sock.fileno(), self.child.fileno()
+
+    def forget(self) -> None:
+        """It is none of this process's."""
+        self._finalize.cancel()
+        self.child.close()
+        self._sock.close()
+
+
+def take() -> Spare | None:
+    """The spare, if there is one: it is the caller's, who gives it a task or ends it."""
+    try:
+        spare = _spares.pop()
+    except IndexError:
+        return None
+    try:
+        spare.ask()
+    except OSError:
+        spare.end()
+        return None
+    return spare
+
+
+def prepare(path: list[str], modules: list[str]) -> None:
+    """To be called after each start: launches the next spare, from the second start on."""
+    global _starts
+    _starts += 1
+    if _starts < 2 or _spares or util.is_exiting():
+        return
+    with contextlib.suppress(OSError):  # no more processes or descriptors: the next start is cold
+        wanted = key(path)
+        if wanted is not None:
+            Spare(path, modules, wanted)
+            if key(path) != wanted or len(_spares) > 1:  # another thread changed it, or came first
+                end()
+
+
+def end() -> None:
+    """End the spare, if there is one."""
+    while _spares:
+        try:
+            _spares.pop().end()
+        except IndexError:
+            return
+
+
+def key(path: list[str]) -> Any:
+    """All that a fresh interpreter inherits or depends on; None where a spare can't stand for one."""
+    executable = os.fsencode(spawn.get_executable() or "")
+    command = spawn.get_command_line()
+    if (
+        os.environ.get(VARIABLE) == "0"
+        or getattr(sys, "frozen", False)
+        or not executable
+        or executable != os.fsencode(sys.executable)
+        or command[-3:-2] != ["-c"]
+        or "sitecustomize" in sys.modules
+        or "usercustomize" in sys.modules
+    ):
+        return None
+    try:
+        inherited = _native.inherited()
+    except OSError:
+        return None
+    places = [place for place in path if str(place).endswith("-packages")]  # with the .pth files
+    files = [_stamp(file) for file in (executable, "/etc/localtime", *places)]
+    return inherited, command, path, files, spawn.get_preparation_data
+
+
+def _stamp(file: str | bytes) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _after_fork() -> None:
+    """In a child: the spare is its parent's."""
+    global _starts
+    _starts = 0
+    for spare in _spares:
+        spare.forget()
+    _spares.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
