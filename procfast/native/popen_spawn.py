@@ -79,7 +79,7 @@ class Popen(popen.Popen, multiprocessing.popen_spawn_posix.Popen):
         # runpy's, which runs the main module again
         spare.prepare(path, ["pkgutil"] if "init_main_from_path" in data else [])
 
-    def _pickled(self, data: dict[str, Any], process_obj: BaseProcess) -> memoryview:
+    def _pickled(self, data: dict[str, Any], process_obj: BaseProcess) -> bytes:
         parcel = io.BytesIO()
         context.set_spawning_popen(self)
         try:
@@ -87,17 +87,18 @@ class Popen(popen.Popen, multiprocessing.popen_spawn_posix.Popen):
             reduction.dump(process_obj, parcel)
         finally:
             context.set_spawning_popen(None)
-        return parcel.getbuffer()
+        return parcel.getvalue()
 
-    def _send(self, fd: int, parcel: memoryview) -> None:
+    def _send(self, fd: int, parcel: bytes) -> None:
         """Write it all, unless the child ends before it has read it: its exit code tells."""
         os.set_blocking(fd, False)
         poll = select.poll()
         poll.register(fd, select.POLLOUT)
         poll.register(self.sentinel, select.POLLIN)
-        while parcel:
+        left = memoryview(parcel)
+        while left:
             try:
-                parcel = parcel[os.write(fd, parcel) :]
+                left = left[os.write(fd, left) :]
             except BlockingIOError:
                 if self.sentinel in dict(poll.poll()):
                     return

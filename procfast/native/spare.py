@@ -19,6 +19,7 @@ import pickle
 import signal
 import socket
 import sys
+import time
 from multiprocessing import spawn, util
 
 from . import _native
@@ -34,7 +35,10 @@ VARIABLE = "PROCFAST_SPARE"
 _PATIENCE = 1.0  # seconds for a spare that waits to show that it lives
 _ALL = signal.valid_signals()
 
-_spares: list[Spare] = []  # none or one; changed in single steps, as threads and handlers start processes
+_spares: list[
+    Spare
+] = []  # none or one; changed in single steps, as threads and handlers start processes
+_lost: list[_native.Child] = []  # closing their descriptor would close another's
 _starts = 0  # of this process
 
 
@@ -79,16 +83,18 @@ class Spare:
             if parent >= 0:
                 os.close(parent)
 
-    def ask(self) -> None:
-        """Have it show that it lives, if it waits already."""
-        self._sock.settimeout(0)
+    def ask(self) -> bool:
+        """Have it show that it lives, if it waits already; False: it does not live."""
         try:
-            self._ready = self._sock.recv(1) == b"r"
-        except BlockingIOError:
-            self._ready = False  # it is still coming up
-        self._sock.settimeout(_PATIENCE)
-        if self._ready:
-            self._sock.send(b"?", socket.MSG_NOSIGNAL)
+            self._sock.settimeout(0)
+            try:
+                self._ready = self._sock.recv(1) == b"r"
+            except BlockingIOError:
+                self._ready = False  # it is still coming up
+            self._sock.settimeout(_PATIENCE)
+            return not self._ready or self._sock.send(b"?", socket.MSG_NOSIGNAL) == 1
+        except OSError:
+            return False
 
     def give(
         self, path: list[str], fds: list[int], arguments: dict[str, int], command: list[Any]
@@ -118,7 +124,9 @@ class Spare:
         if self._key != key(path):
             return False
         try:
-            os.stat(f"/proc/{self.pid}/ns/user")  # a sandbox that has closed round this process only
+            os.stat(
+                f"/proc/{self.pid}/ns/user"
+            )  # a sandbox that has closed round this process only
             with open(f"/proc/{self.pid}/status", "rb", 0) as file:
                 status = file.read()
         except OSError:
@@ -128,24 +136,45 @@ class Spare:
 
     def end(self) -> None:
         """End it, and take its exit status."""
-        self._finalize.cancel()
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)  # it may be another user's by now
-        with contextlib.suppress(OSError):
-            self.child.signal(signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            self.child.wait(5)  # somebody else may have waited for it
+        held = self.held()
+        if held:
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(
+                    socket.SHUT_RDWR
+                )  # it may be another user's by now, whom no signal reaches
+            with contextlib.suppress(OSError):
+                self.child.signal(signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):  # somebody else may have waited for it
+                self.child.wait(_PATIENCE)
         self.forget()
+        for _ in range(0 if held else 1000):  # it has seen end-of-file
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                    time.sleep(0.001)
+                    continue
+            break
+
+    def held(self) -> bool:
+        """Whether its descriptors are what they were: some programs close all that they do not know."""
+        try:
+            status = os.fstat(self._sock.fileno())
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._file
 
     def filenos(self) -> tuple[int, int]:
         """The descriptors of this process by which it is kept."""
         return self._sock.fileno(), self.child.fileno()
 
     def forget(self) -> None:
-        """It is none of this process's."""
+        """It is none of this process's, or ended."""
         self._finalize.cancel()
-        self.child.close()
-        self._sock.close()
+        if self.held():
+            self.child.close()
+            self._sock.close()
+        else:
+            _lost.append(self.child)
+            self._sock.detach()
 
 
 def take() -> Spare | None:
@@ -154,12 +183,10 @@ def take() -> Spare | None:
         spare = _spares.pop()
     except IndexError:
         return None
-    try:
-        spare.ask()
-    except OSError:
-        spare.end()
-        return None
-    return spare
+    if spare.held() and spare.ask():
+        return spare
+    spare.end()
+    return None
 
 
 def prepare(path: list[str], modules: list[str]) -> None:

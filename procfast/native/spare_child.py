@@ -41,7 +41,9 @@ def wait(fd: int, parent: int, modules: list[str]) -> dict[str, int]:
             importlib.import_module(module)
         gc.freeze()  # what is here stays to the end, when looking through it would take as long as all the rest
         fds, task = _next_task(fd, parent)
-    except BaseException:  # the parent has ended, or gone on without this one: nobody wants to hear of it
+    except (
+        BaseException
+    ):  # the parent has ended, or gone on without this one: nobody wants to hear of it
         os._exit(1)
     os.close(fd)
     os.close(parent)
@@ -55,7 +57,9 @@ def wait(fd: int, parent: int, modules: list[str]) -> dict[str, int]:
     return arguments
 
 
-def _next_task(fd: int, parent: int) -> tuple[list[int], tuple[list[int], dict[str, int], set[int], list[str]]]:
+def _next_task(
+    fd: int, parent: int
+) -> tuple[list[int], tuple[list[int], dict[str, int], set[int], list[str]]]:
     """The descriptors that came, and: their numbers, arguments, signal mask, command line."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
@@ -91,7 +95,9 @@ def _end() -> NoReturn:
 def _place(where: dict[int, int]) -> None:
     """Move descriptors: {the number it is to have: the one it has}. Both sets may overlap in any way."""
     while where:
-        free = [number for number in where if number not in where.values() or where[number] == number]
+        free = [
+            number for number in where if number not in where.values() or where[number] == number
+        ]
         if not free:  # a ring of them: one steps aside
             number = next(iter(where))
             aside = os.dup(number)
