@@ -13,10 +13,11 @@ import threading
 from multiprocessing import reduction
 
 _RLIMITS = [name for name in dir(resource) if name.startswith("RLIMIT_")]
-_INHERITED = (
-    "Umask Uid Gid Groups SigIgn SigPnd ShdPnd CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs Seccomp"
-    " Seccomp_filters Cpus_allowed Mems_allowed Threads THP_enabled"
-).split()
+_INHERITED = [
+    "Umask", "Uid", "Gid", "Groups", "SigIgn", "SigPnd", "ShdPnd", "CapInh", "CapPrm", "CapEff",
+    "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters", "Cpus_allowed", "Mems_allowed",
+    "Threads", "THP_enabled",
+]  # fmt: skip
 
 
 def text_of(path: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing.popen_fork
 import os
-import signal
 
 from . import segments
 from ._native import Child
@@ -20,21 +19,11 @@ UNKNOWN = 255
 class Popen(multiprocessing.popen_fork.Popen):
     """A started process, with the methods and attributes of `multiprocessing.popen_fork.Popen`."""
 
-    def _watch(self, pipe: int = -1, child: Child | None = None) -> None:
-        """Take hold of the child `pid` that has just been started.
-
-        `pipe` is the read end of a pipe whose write end the child has: the sentinel where there are no
-        pidfds. `child` is the child where it has been watched before. Raises OSError where it can't be
-        watched; it is dead then.
-        """
+    def _watch(self, child: Child) -> None:
+        """Take hold of a child of this process that has just been started."""
         self._owner = os.getpid()
-        try:
-            self._child = child or Child(self.pid, pipe)
-        except OSError:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            raise
-        self.sentinel = self._child.fileno()
+        self._child = child
+        self.sentinel = child.fileno()
         segments.answer()
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:

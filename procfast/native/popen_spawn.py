@@ -15,7 +15,7 @@ from multiprocessing import context, reduction, resource_tracker, spawn, util
 from multiprocessing.process import BaseProcess
 
 from . import liveness, popen, spare
-from ._native import parent_open
+from ._native import parent_open, watch
 from .passing import Remote, handed_over
 
 TYPE_CHECKING = False
@@ -29,13 +29,14 @@ class Popen(popen.Popen, multiprocessing.popen_spawn_posix.Popen):
     _fds: list[int]  # what the child inherits, by the same numbers
 
     def _launch(self, process_obj: BaseProcess) -> None:
-        tracker = resource_tracker.getfd()
+        tracker: int = resource_tracker.getfd()  # type: ignore[assignment]
         self._fds.append(tracker)
         data = spawn.get_preparation_data(process_obj._name)
         path = list(data["sys_path"])
         theirs: list[int] = []
         ours: list[int] = []
         warm = spare.take()
+        started = False
         try:
             if process_obj.daemon:
                 theirs.append(liveness.pipe())
@@ -53,29 +54,30 @@ class Popen(popen.Popen, multiprocessing.popen_spawn_posix.Popen):
             command = spawn.get_command_line(**arguments)
             if warm and warm.give(path, self._fds, arguments, command):
                 self.pid = warm.pid
-                self._watch(child=warm.child)
+                self._watch(warm.child)
                 warm = None
             else:
                 if warm:
                     warm.end()
                     warm = None
-                self.pid = util.spawnv_passfds(spawn.get_executable(), command, self._fds)
-                self._watch(*ours[:-1])
-            self.finalizer = util.Finalize(self, util.close_fds, ours)
+                executable = os.fsencode(spawn.get_executable())
+                self.pid = util.spawnv_passfds(executable, command, self._fds)
+                self._watch(watch(self.pid, *ours[:-1]))
+            started = True
             self._send(write, parcel)
         except BaseException:
-            if self.finalizer is None:
-                util.close_fds(*ours)
-                if warm:
-                    warm.end()
-            else:
+            if started:
                 self._child.signal(signal.SIGKILL)
                 self._child.wait()
-                self.close()
+                self._child.close()
+            elif warm:
+                warm.end()
+            util.close_fds(*ours)
             raise
         finally:
             handed_over(self)
             util.close_fds(*theirs)
+        self.finalizer = util.Finalize(self, util.close_fds, ours)
         # runpy's, which runs the main module again
         spare.prepare(path, ["pkgutil"] if "init_main_from_path" in data else [])
 

@@ -22,7 +22,7 @@ import sys
 import time
 from multiprocessing import spawn, util
 
-from . import _native
+from ._native import Child, inherited, parent_open, watch
 from .passing import Remote
 from .spare_child import MOST
 
@@ -35,10 +35,9 @@ VARIABLE = "PROCFAST_SPARE"
 _PATIENCE = 1.0  # seconds for a spare that waits to show that it lives
 _ALL = signal.valid_signals()
 
-_spares: list[
-    Spare
-] = []  # none or one; changed in single steps, as threads and handlers start processes
-_lost: list[_native.Child] = []  # closing their descriptor would close another's
+# None or one; changed in single steps, as threads and signal handlers start processes.
+_spares: list[Spare] = []
+_lost: list[Child] = []  # closing their descriptor would close another's
 _starts = 0  # of this process
 
 
@@ -51,14 +50,14 @@ class Spare:
         OSError: it can't be had.
         """
         self._key = key
-        self._owner = os.getpid()
+        self.owner = os.getpid()
         command = spawn.get_command_line()
         self._sock, theirs = socket.socketpair()
         parent = -1
         try:
             status = os.fstat(self._sock.fileno())
             self._file = status.st_dev, status.st_ino
-            parent = _native.parent_open()
+            parent = parent_open()
             wait = Remote(path, "spare_child", "wait", theirs.fileno(), parent, modules)
             self._sock.sendall(pickle.dumps(wait))
             command[-2] = (
@@ -67,16 +66,16 @@ class Spare:
             )
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
             try:
-                self.pid = util.spawnv_passfds(
-                    spawn.get_executable(), command, [theirs.fileno(), parent]
-                )
-                self.child = _native.Child(self.pid)
+                executable = os.fsencode(spawn.get_executable())
+                self.pid = util.spawnv_passfds(executable, command, [theirs.fileno(), parent])
+                self.child = watch(self.pid)
                 self._finalize = util.Finalize(None, self.end, exitpriority=100)
                 _spares.append(self)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         except BaseException:
-            self._sock.close()
+            if self not in _spares:
+                self._sock.close()
             raise
         finally:
             theirs.close()
@@ -124,24 +123,22 @@ class Spare:
         if self._key != key(path):
             return False
         try:
-            os.stat(
-                f"/proc/{self.pid}/ns/user"
-            )  # a sandbox that has closed round this process only
+            # out of sight where a sandbox (Landlock) has closed round this process since
+            os.stat(f"/proc/{self.pid}/ns/user")
             with open(f"/proc/{self.pid}/status", "rb", 0) as file:
-                status = file.read()
+                status = dict(line.split(b":\t", 1) for line in file.read().splitlines())
         except OSError:
             return False
-        pending = [line for line in status.splitlines() if line[3:6] == b"Pnd"]
-        return b"VmRSS" in status and not any(int(line[7:], 16) for line in pending)
+        pending = int(status[b"SigPnd"], 16) | int(status[b"ShdPnd"], 16)
+        return not pending and status[b"State"][:1] in b"RSD" and b"VmRSS" in status
 
     def end(self) -> None:
         """End it, and take its exit status."""
         held = self.held()
         if held:
+            # end-of-file as well: where this process has become another user, no signal of it arrives
             with contextlib.suppress(OSError):
-                self._sock.shutdown(
-                    socket.SHUT_RDWR
-                )  # it may be another user's by now, whom no signal reaches
+                self._sock.shutdown(socket.SHUT_RDWR)
             with contextlib.suppress(OSError):
                 self.child.signal(signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):  # somebody else may have waited for it
@@ -182,6 +179,9 @@ def take() -> Spare | None:
     try:
         spare = _spares.pop()
     except IndexError:
+        return None
+    if spare.owner != os.getpid():  # this process was forked by C code
+        spare.forget()
         return None
     if spare.held() and spare.ask():
         return spare
@@ -227,15 +227,15 @@ def key(path: list[str]) -> Any:
     ):
         return None
     try:
-        inherited = _native.inherited()
+        kernel = inherited()
     except OSError:
         return None
     places = [place for place in path if str(place).endswith("-packages")]  # with the .pth files
-    files = [_stamp(file) for file in (executable, "/etc/localtime", *places)]
-    return inherited, command, path, files, spawn.get_preparation_data
+    files = [_stamp(file) for file in [sys.executable, "/etc/localtime", *places]]
+    return kernel, command, path, files, spawn.get_preparation_data
 
 
-def _stamp(file: str | bytes) -> tuple[int, ...] | None:
+def _stamp(file: str) -> tuple[int, ...] | None:
     try:
         status = os.stat(file)
     except OSError:
