@@ -110,8 +110,11 @@ class Spare:
         try:
             if self._ready and self._sock.recv(1) != b"!":
                 return False
-            socket.send_fds(self._sock, [b"t"], numbers, socket.MSG_NOSIGNAL)
-            self._sock.sendall(pickle.dumps(task), socket.MSG_NOSIGNAL)
+            parts = [b"t", pickle.dumps(task)]
+            if socket.send_fds(self._sock, parts, numbers, socket.MSG_NOSIGNAL) != sum(
+                map(len, parts)
+            ):
+                return False
         except OSError:
             return False  # it was killed
         self._finalize.cancel()
