@@ -887,3 +887,67 @@ def test_started_by_many_threads(ctx, kept):
         thread.join()
     assert len(set(pids)) == 6
     assert len(spare._spares) <= 1
+
+
+# -- daemonic children ----------------------------------------------------------------------------
+
+DAEMON = """
+import sys, time, procfast
+from procfast.native import spare
+def busy():
+    print("busy", flush=True)
+    while True:
+        pass
+if __name__ == "__main__":
+    ctx = procfast.get_context("spawn", backend="native")
+    for _ in range(int(sys.argv[1])):
+        p = ctx.Process(target=time.sleep, args=(0,))
+        p.start()
+        p.join()
+    warm = [s.pid for s in spare._spares]
+    p = ctx.Process(target=busy, daemon=True)
+    p.start()
+    print(p.pid, warm == [p.pid], flush=True)
+    p.join()
+"""
+
+
+@pytest.mark.parametrize("before", [0, 2], ids=["cold", "warm"])
+def test_daemonic_child_ends_with_a_killed_parent(script, before):
+    """Though it is busy."""
+    parent = subprocess.Popen(
+        [sys.executable, script(DAEMON), str(before)], stdout=subprocess.PIPE, text=True
+    )
+    busy, started = sorted((parent.stdout.readline() for _ in range(2)), key=len)
+    assert busy == "busy\n"
+    pid, warm = started.split()
+    assert warm == str(before > 0)
+    parent.kill()
+    began = time.monotonic()
+    until(lambda: spawn_workers.status(pid).get("State", "Z")[0] == "Z")
+    assert time.monotonic() - began < 5
+    parent.communicate()
+
+
+def test_daemonic_child_killed_while_it_imports(script, tmp_path):
+    """From before its main module is imported."""
+    path = script(
+        """
+import sys, time
+if __name__ == "__mp_main__":
+    print("imports", flush=True)
+    time.sleep(600)
+if __name__ == "__main__":
+    import procfast
+    p = procfast.get_context("spawn", backend="native").Process(target=print, daemon=True)
+    p.start()
+    print(p.pid, flush=True)
+    p.join()
+"""
+    )
+    parent = subprocess.Popen([sys.executable, path], stdout=subprocess.PIPE, text=True)
+    pid, imports = sorted(parent.stdout.readline().strip() for _ in range(2))
+    assert imports == "imports"
+    parent.kill()
+    until(lambda: spawn_workers.status(pid).get("State", "Z")[0] == "Z")
+    parent.communicate()
