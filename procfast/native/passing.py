@@ -51,18 +51,17 @@ def own(passed: Any, use: Callable[[int], Any]) -> Any:
 class Remote:
     """Pickles as a call of a function of this package, for a new process that may not find it yet.
 
-    Until a process of spawn is told its `sys.path`, it has its interpreter's. The module is imported by the `path`
-    that it will have; what the function returns takes the object's place.
+    Until a process of spawn is told its `sys.path`, it has its interpreter's. The function runs with the `path` that
+    it will have; what it returns takes the object's place.
     """
 
     _program = """
 import importlib, sys
 own, sys.path = sys.path, path
 try:
-    module = importlib.import_module(name)
+    result = getattr(importlib.import_module(name), function)(*args)
 finally:
     sys.path = own
-result = getattr(module, function)(*args)
 """
 
     def __init__(self, path: list[str], module: str, function: str, *args: Any) -> None:

@@ -14,6 +14,7 @@ PROCFAST_SPARE=0 in the environment: there are none.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import signal
@@ -38,7 +39,7 @@ _ALL = signal.valid_signals()
 # None or one; changed in single steps, as threads and signal handlers start processes.
 _spares: list[Spare] = []
 _lost: list[Child] = []  # closing their descriptor would close another's
-_starts = 0  # of this process
+_starter = 0  # the process that has started one
 
 
 class Spare:
@@ -49,6 +50,7 @@ class Spare:
 
         OSError: it can't be had.
         """
+        _register()
         self._key = key
         self.owner = os.getpid()
         command = spawn.get_command_line()
@@ -194,9 +196,11 @@ def take() -> Spare | None:
 
 def prepare(path: list[str], modules: list[str]) -> None:
     """To be called after each start: launches the next spare, from the second start on."""
-    global _starts
-    _starts += 1
-    if _starts < 2 or _spares or util.is_exiting():
+    global _starter
+    if _starter != os.getpid():
+        _starter = os.getpid()
+        return
+    if _spares or util.is_exiting():
         return
     with contextlib.suppress(OSError):  # no more processes or descriptors: the next start is cold
         wanted = key(path)
@@ -225,6 +229,9 @@ def key(path: list[str]) -> Any:
         or not executable
         or executable != os.fsencode(sys.executable)
         or command[-3:-2] != ["-c"]
+        or sys.flags.verbose  # it would be heard
+        or "importtime" in sys._xoptions
+        or "PYTHONPROFILEIMPORTTIME" in os.environ
         or "sitecustomize" in sys.modules
         or "usercustomize" in sys.modules
     ):
@@ -246,13 +253,14 @@ def _stamp(file: str) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
+@functools.cache
+def _register() -> None:
+    """Not before there is a spare: every hook costs every fork."""
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _after_fork() -> None:
     """In a child: the spare is its parent's."""
-    global _starts
-    _starts = 0
     for spare in _spares:
         spare.forget()
     _spares.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)
