@@ -78,8 +78,17 @@ class Popen(popen.Popen, multiprocessing.popen_spawn_posix.Popen):
             handed_over(self)
             util.close_fds(*theirs)
         self.finalizer = util.Finalize(self, util.close_fds, ours)
-        # runpy's, which runs the main module again
-        spare.prepare(path, ["pkgutil"] if "init_main_from_path" in data else [])
+        # pkgutil is runpy's, which runs the main module again
+        self._next = path, ["pkgutil"] if "init_main_from_path" in data else []
+        spare.started(*self._next)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait at most `timeout` seconds (None: for ever) for the end; the exit code, or None."""
+        running = self.returncode is None
+        code = super().wait(timeout)
+        if running and code is not None and timeout != 0:
+            spare.ended(*self._next)
+        return code
 
     def _pickled(self, data: dict[str, Any], process_obj: BaseProcess) -> bytes:
         parcel = io.BytesIO()

@@ -39,7 +39,8 @@ _ALL = signal.valid_signals()
 # None or one; changed in single steps, as threads and signal handlers start processes.
 _spares: list[Spare] = []
 _lost: list[Child] = []  # closing their descriptor would close another's
-_starter = 0  # the process that has started one
+_starts = 0, 0  # by which process, how many
+_joins = False  # whether the one that was started last has been joined
 
 
 class Spare:
@@ -194,13 +195,29 @@ def take() -> Spare | None:
     return None
 
 
-def prepare(path: list[str], modules: list[str]) -> None:
-    """To be called after each start: launches the next spare, from the second start on."""
-    global _starter
-    if _starter != os.getpid():
-        _starter = os.getpid()
-        return
-    if _spares or util.is_exiting():
+def started(path: list[str], modules: list[str]) -> None:
+    """To be called after each start; `path` and `modules` as of Spare.
+
+    Launches the next spare, unless the program joins what it starts: that is the better moment (`ended`).
+    """
+    global _starts, _joins
+    pid, count = _starts
+    _starts = os.getpid(), count + 1 if pid == os.getpid() else 1
+    joins, _joins = _joins, False
+    if not joins:
+        _launch(path, modules)
+
+
+def ended(path: list[str], modules: list[str]) -> None:
+    """To be called when a process was joined: launches the next spare, with nobody to be kept from the processor."""
+    global _joins
+    _joins = True
+    _launch(path, modules)
+
+
+def _launch(path: list[str], modules: list[str]) -> None:
+    pid, count = _starts
+    if _spares or count < 2 or pid != os.getpid() or util.is_exiting():
         return
     with contextlib.suppress(OSError):  # no more processes or descriptors: the next start is cold
         wanted = key(path)

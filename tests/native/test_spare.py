@@ -92,22 +92,31 @@ def test_taken(ctx, kept):
     assert spare._spares[0].pid != pid
 
 
-def test_first_start_launches_nothing(python, script):
-    path = script(
-        """
-import procfast, time
+PACE = """
+import procfast, sys, time
 from procfast.native import spare
 if __name__ == "__main__":
     ctx = procfast.get_context("spawn", backend="native")
-    for _ in range(3):
+    processes = []
+    for _ in range(4):
         kept = [s.pid for s in spare._spares]
         p = ctx.Process(target=time.sleep, args=(0,))
         p.start()
-        print([p.pid] == kept, len(spare._spares))
-        p.join()
+        print([p.pid] == kept, len(spare._spares), end=" ")
+        if sys.argv[1] == "joined":
+            p.join()
+        print(len(spare._spares))
+        processes.append(p)
 """
-    )
-    assert python(path).stdout.split("\n")[:3] == ["False 0", "False 1", "True 1"]
+
+
+def test_none_before_the_second_start(python, script):
+    """Launched when a process has been joined, so that it keeps nobody from the processor; else after the start."""
+    path = script(PACE)
+    told = python(path, "joined").stdout.splitlines()
+    assert told == ["False 0 0", "False 0 1", "True 0 1", "True 0 1"]
+    told = python(path, "not joined").stdout.splitlines()
+    assert told == ["False 0 0", "False 1 1", "True 1 1", "True 1 1"]
 
 
 def test_taken_while_it_comes_up(ctx, kept):
