@@ -85,6 +85,8 @@ int pf__pidfd_signal(int fd, int signum);
 int pf__pidfd_status(int fd, int *status);            /* of one that was reaped; -EAGAIN: not yet; -ENOSYS */
 int pf__parent_death_signal(int signum);
 int pf__subreaper(bool on);
+/* inherit.c */
+ssize_t pf__inherited(char *buf, size_t size);
 
 /* pipe.c */
 int pf__pipe_open(int fds[2]);                        /* close-on-exec from the first moment */
