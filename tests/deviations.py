@@ -10,6 +10,7 @@ _TORN = "several on one end tear its messages"
 _DEAD = "it waits for the dead for ever"
 _UNLINKED = "its name is gone with the parent's reference, before the child opens it"
 _STATUS = "where the exit status was taken by another, it holds the child for alive for ever"
+_OTHERS = "join looks at no other child"
 _BUFFER = "an array with a lock is no buffer"
 
 _TRACKER = "its resource tracker removes what its process has attached to, at that process's exit"
@@ -19,6 +20,8 @@ DEVIATIONS: dict[tuple[str, str], str] = {
     ("stdlib-fork", "test_sigchld_ignored"): _STATUS,
     ("stdlib-spawn", "test_sigchld_ignored"): _STATUS,
     ("stdlib", "test_waited_for_by_another"): _STATUS,
+    ("stdlib-fork", "test_dropped_and_reaped[stdlib-fork-join]"): _OTHERS,
+    ("stdlib-spawn", "test_dropped_and_reaped[stdlib-spawn-join]"): _OTHERS,
     ("stdlib-forkserver", "test_join_by_many_threads"): "two threads read the one status; 255",
     ("stdlib", "test_unpicklable_put_raises[stdlib-Queue]"): _FEEDER,
     ("stdlib", "test_unpicklable_put_raises[stdlib-JoinableQueue]"): _FEEDER,

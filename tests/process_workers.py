@@ -1,0 +1,55 @@
+"""What the tests of processes run in others; a spawned child must be able to import it."""
+
+import multiprocessing
+import os
+import signal
+
+from workers import context
+
+STATE = ["imported"]
+
+
+def change(given: dict, go, seen) -> None:
+    """Says what it sees once it may, and changes all of it."""
+    go.get()
+    seen.put((STATE, given))
+    STATE.append("child")
+    given["list"].append("child")
+
+
+def relations(cell, q, depth: int) -> None:
+    """Tells who is who; so does its child, and the child of that."""
+    me, parent = multiprocessing.current_process(), multiprocessing.parent_process()
+    child = context(cell).Process(target=relations, args=(cell, q, depth - 1)) if depth else None
+    before = multiprocessing.active_children()
+    if child:
+        child.start()
+    q.put(
+        {
+            "me": (me.name, os.getpid(), me.pid, me.is_alive(), me._identity),
+            "parent": (parent.name, parent.pid, parent.ident, parent.is_alive()),
+            "before": before,
+            "active": [p.name for p in multiprocessing.active_children() if p is child],
+            "child": (child.name, child.pid) if child else None,
+        }
+    )
+    if child:
+        child.join()
+
+
+def signals(q, number: int) -> None:
+    """Disposition of signals that the parent has set, and the mask."""
+
+    def told(signum: int) -> str:
+        handler = signal.getsignal(signum)
+        return getattr(handler, "__name__", None) or signal.Handlers(handler).name
+
+    chosen = {
+        s: told(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, number)
+    }
+    q.put((chosen, number in signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+
+
+def wait_for(q) -> None:
+    """Until it is told to end."""
+    q.get()
