@@ -568,8 +568,8 @@ if __name__ == "__main__":
     )
     frozen = tmp_path / "frozen"
     frozen.write_text(  # it is Python, too, for the servants: as the makers of frozen programs arrange
-        '#!/bin/sh\n[ $1 = --multiprocessing-fork ] || exec {0} "$@"\n'
-        'echo $1 >>seen\nexec {0} {1} "$@"\n'.format(sys.executable, path)
+        f'#!/bin/sh\n[ $1 = --multiprocessing-fork ] || exec {sys.executable} "$@"\n'
+        f'echo $1 >>seen\nexec {sys.executable} {path} "$@"\n'
     )
     frozen.chmod(0o755)
     if ctx.get_start_method() == "forkserver":
