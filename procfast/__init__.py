@@ -10,25 +10,49 @@ get_context    get_context(method=None, backend=None): both backends can be used
 info           what runs here, and why
 """
 
-import importlib
 import multiprocessing
-from typing import Any
 
 from . import _backend, _submodules
 from ._version import __version__ as __version__
-from .context import public_names
 
 _submodules.alias(__name__)
 _chosen, backend_error = _backend.choose()
-_names = public_names(_chosen.default_context)
-globals().update(_names)
+globals().update(_chosen.names)
 
-from .install import install, uninstall  # noqa: E402
-
-__all__ = [*_names, "backend_error", "info", "install", "uninstall"]
+__all__ = [*_chosen.names, "backend_error", "info", "install", "uninstall"]
 
 
-def info() -> dict[str, Any]:
+def install() -> None:
+    """Make `multiprocessing` answer with procfast's objects, on the backend that procfast uses.
+
+    The module object `multiprocessing` and its submodules stay the same; what changes is what they
+    give: `multiprocessing.Queue()`, `multiprocessing.get_context("spawn").Process`,
+    `concurrent.futures.ProcessPoolExecutor()`, ... Modules imported earlier are affected, because they
+    look these names up when they use them. A name copied earlier by `from multiprocessing import Queue`
+    keeps meaning the standard library's.
+
+    Processes started from here by any start method install procfast as well, before they import
+    the main module. The start method in force stays in force.
+
+    Calling it again does nothing. `uninstall` goes back; `procfast.stdlib` has the originals meanwhile.
+    """
+    from . import _install
+
+    _install.install()
+
+
+def uninstall() -> None:
+    """Undo `install`: `multiprocessing` is the standard library's own again.
+
+    Objects made meanwhile go on working, and so do names copied by `from multiprocessing import ...`.
+    Children that run already keep what they have. Does nothing where nothing is installed.
+    """
+    from . import _install
+
+    _install.uninstall()
+
+
+def info() -> dict[str, object]:
     """What runs here, and why: versions, the backend, the kernel's features, object by object.
 
     `python -m procfast info` prints it. Probing opens a few descriptors for a moment.
@@ -38,9 +62,11 @@ def info() -> dict[str, Any]:
     return collect()
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """What multiprocessing has beside its public names: submodules that are loaded, constants."""
     if name in _submodules.OWN and hasattr(multiprocessing, name):
+        import importlib
+
         return importlib.import_module(f".{name}", __name__)
     try:
         return getattr(multiprocessing, name)

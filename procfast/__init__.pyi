@@ -105,8 +105,6 @@ from . import abc as abc
 from . import context as context
 from . import exceptions as exceptions
 from ._version import __version__ as __version__
-from .install import install as install
-from .install import uninstall as uninstall
 from .native import context as native_context
 
 __all__: list[str]
@@ -114,6 +112,9 @@ __all__: list[str]
 backend: str
 backend_error: str | None
 features: frozenset[str]
+
+def install() -> None: ...
+def uninstall() -> None: ...
 
 class Process(multiprocessing.Process):
     def interrupt(self) -> None: ...

@@ -6,12 +6,10 @@ A backend is a package of this directory; nothing here knows how many there are.
 from __future__ import annotations
 
 import functools
-import importlib
 import os
+import sys
 import warnings
 from types import ModuleType
-
-from .exceptions import BackendError
 
 VARIABLE = "PROCFAST_BACKEND"
 BACKENDS = ("native", "stdlib")  # in order of preference; the last one loads everywhere
@@ -26,8 +24,13 @@ def load(name: str, module: str = "context") -> ModuleType:
     if name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
     try:
-        return importlib.import_module(f".{name}.{module}", __package__)
+        __import__(
+            full_name := f"{__package__}.{name}.{module}"
+        )  # importlib would have to be imported
+        return sys.modules[full_name]
     except ImportError as error:
+        from .exceptions import BackendError
+
         raise BackendError(f"the {name} backend does not load: {error}") from error
 
 
@@ -41,14 +44,16 @@ def choose() -> tuple[ModuleType, str | None]:
     if wanted:
         try:
             return load(wanted), None
-        except (ValueError, BackendError) as error:
+        except (ValueError, ImportError) as error:
+            from .exceptions import BackendError
+
             raise BackendError(f"{VARIABLE}={wanted}: {error}") from error
     *better, last = BACKENDS
     reasons = []
     for name in better:
         try:
             return load(name), None
-        except BackendError as error:
+        except ImportError as error:
             reasons.append(str(error))
     why = "; ".join(reasons)
     warnings.warn(

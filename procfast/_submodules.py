@@ -6,16 +6,20 @@ It is not a copy: `procfast.queues` *is* the module object `multiprocessing.queu
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from typing import Any
 
 # the submodules of multiprocessing that procfast has its own version of
 OWN = frozenset({"context", "shared_memory", "sharedctypes"})
+
+# those that multiprocessing has nothing like, and need not be asked for
+ALONE = frozenset({"abc", "cli", "exceptions", "native", "posix", "stdlib"})
 
 
 class _SameModule:
@@ -28,7 +32,8 @@ class _SameModule:
         self._name = name
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = importlib.import_module(self._name)
+        __import__(self._name)
+        module = sys.modules[self._name]
         self._spec = module.__spec__
         return module
 
@@ -46,11 +51,14 @@ class _Finder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package, _, tail = name.partition(".")
-        if package != self._package or tail in ("", *OWN):
+        if package != self._package or tail in OWN or tail in ALONE or tail[:1] in ("", "_"):
             return None
         parent = sys.modules[name.rpartition(".")[0]].__name__
         if parent != package and not parent.startswith("multiprocessing."):
             return None  # below a package of procfast's own
+        import importlib.util  # here, as importing procfast should stay quick
+        from importlib.machinery import ModuleSpec
+
         found = importlib.util.find_spec(f"multiprocessing.{tail}")
         if found is None:
             return None

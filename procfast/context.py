@@ -13,9 +13,12 @@ import multiprocessing.context
 import signal
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any, ClassVar
 
 from . import _backend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 __all__ = ()  # as in multiprocessing.context
 

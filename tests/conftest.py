@@ -276,7 +276,9 @@ def _servants():
             for _ in range(2):  # what comes with the first locks, and with a fork after them, stays
                 with ctx.Lock():
                     pass
-                p = ctx.Process()
+                p = ctx.Process(
+                    daemon=True
+                )  # with the pipe by which such ones see this process end
                 p.start()
                 p.join()
                 p.close()

@@ -4,13 +4,15 @@ import importlib
 import inspect
 import multiprocessing
 import pkgutil
+import subprocess
+import sys
 import types
 
 import pytest
 from conftest import BACKENDS, METHODS
 
 import procfast
-from procfast._submodules import OWN
+from procfast._submodules import ALONE, OWN
 
 FACTORIES = ("Queue", "JoinableQueue", "SimpleQueue")
 LOCKS = ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Event", "Barrier")
@@ -50,6 +52,27 @@ def test_submodules(name):
     assert all(getattr(ours, each) is not None for each in public(theirs))
     if name not in OWN:
         assert ours is theirs
+
+
+def test_which_submodules_are_our_own():
+    theirs = {module.name for module in pkgutil.iter_modules(multiprocessing.__path__)}
+    ours = {module.name for module in pkgutil.iter_modules(procfast.__path__)}
+    ours = {name for name in ours if not name.startswith("_")}
+    assert ours & theirs == set(OWN)
+    assert ours - theirs == set(ALONE)
+
+
+def test_importing_loads_little():
+    """Nothing that is slow to import and that multiprocessing does without."""
+    code = """if True:
+        import sys, multiprocessing.queues, multiprocessing.popen_fork
+        before = set(sys.modules)
+        import procfast
+        procfast.Queue(), procfast.Process()
+        print(*sorted(name for name in set(sys.modules) - before if not name.startswith("procfast")))
+    """
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(out.stdout.split()) <= {"__future__", "cython_runtime"}
 
 
 def test_sharedctypes_is_the_backends():

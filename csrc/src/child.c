@@ -115,3 +115,19 @@ int pf_parent_open(void)
 {
     return pf__parent_open();
 }
+
+int pf_end_with(int fd)
+{
+    int own = pf__pipe_again(fd, false);
+    if (own < 0)
+        return own;
+    int rc = pf__kill_at_hangup(own);
+    if (rc < 0) {
+        close(own);
+        return rc;
+    }
+    struct pollfd p = {.fd = own}; /* it may have hung up before */
+    if (poll(&p, 1, 0) > 0 && (p.revents & POLLHUP))
+        (void)kill(getpid(), SIGKILL);
+    return own;
+}

@@ -77,6 +77,7 @@ int pf__child_open(int pid);                          /* a descriptor readable a
 int pf__child_signal(int fd, int pid, int signum);
 int pf__child_reap(int fd, int *status);              /* a wait status; -EAGAIN, -ECHILD */
 int pf__parent_open(void);                            /* one of the caller that its children inherit */
+int pf__kill_at_hangup(int fd);                       /* the caller; fd has a description of its own */
 
 /* pipe.c */
 int pf__pipe_open(int fds[2]);                        /* close-on-exec from the first moment */

@@ -82,9 +82,74 @@ static void test_taken_by_another(void)
     pf_child_close(&c);
 }
 
+/* A child that is busy, one that sleeps with every signal blocked and one that comes too late end with their parent's
+ * descriptor; its own fork, which has nothing to do with that parent, goes on. */
+static void test_end_with(void)
+{
+    enum { BUSY, BLOCKED, LATE, KINDS };
+    int pipe_of[2], told[2], forked[2];
+    struct pf_child c[KINDS];
+    CHECK(pipe(pipe_of) == 0 && pipe(told) == 0 && pipe(forked) == 0);
+    for (int kind = 0; kind < KINDS; kind++) {
+        pid_t pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            char byte = 0;
+            close(pipe_of[1]);
+            if (kind == LATE)
+                CHECK_EQ(read(pipe_of[0], &byte, 1), 0);
+            int rc = pf_end_with(pipe_of[0]);
+            if (rc == -ENOSYS)
+                byte = 1;
+            else
+                CHECK(rc >= 0);
+            if (kind == BUSY && fork() == 0) {
+                close(told[1]);
+                usleep(300 * 1000);
+                CHECK_EQ(write(forked[1], "f", 1), 1);
+                _exit(0);
+            }
+            close(forked[1]);
+            CHECK_EQ(write(told[1], &byte, 1), 1);
+            close(told[1]);
+            sigset_t all;
+            sigfillset(&all);
+            if (kind == BLOCKED)
+                sigprocmask(SIG_BLOCK, &all, NULL);
+            for (int64_t end = pf_now() + 20 * PF_SECOND; pf_now() < end;)
+                if (kind == BLOCKED)
+                    pause();
+            _exit(7);
+        }
+        watch(&c[kind], pid);
+    }
+    close(forked[1]);
+    char missing;
+    CHECK_EQ(read(told[0], &missing, 1), 1);
+    CHECK_EQ(read(told[0], &missing, 1), 1);
+    CHECK_EQ(pf_child_wait(&c[BUSY], pf_now() + 50 * MS), -ETIMEDOUT);
+    close(pipe_of[1]);
+    int64_t begun = pf_now();
+    for (int kind = 0; kind < KINDS; kind++) {
+        int code = 0;
+        if (missing)
+            CHECK_EQ(pf_child_signal(&c[kind], SIGKILL), 0);
+        CHECK_EQ(pf_child_wait(&c[kind], pf_now() + 10 * PF_SECOND), 0);
+        CHECK_EQ(pf_child_reap(&c[kind], &code), 0);
+        CHECK_EQ(code, -SIGKILL);
+        pf_child_close(&c[kind]);
+    }
+    CHECK(pf_now() - begun < 2 * PF_SECOND);
+    char byte;
+    CHECK_EQ(read(forked[0], &byte, 1), 1);
+    close(pipe_of[0]);
+    close(told[0]), close(told[1]), close(forked[0]);
+}
+
 int main(int argc, char **argv)
 {
     static const struct check_case cases[] = {CASE(test_exit_code), CASE(test_timeout_and_signal),
-                                              CASE(test_stopped_is_not_ended), CASE(test_taken_by_another)};
-    return check_main(cases, 4, argc, argv);
+                                              CASE(test_stopped_is_not_ended), CASE(test_taken_by_another),
+                                              CASE(test_end_with)};
+    return check_main(cases, 5, argc, argv);
 }

@@ -4,13 +4,12 @@ Policy is here, over the extension `_native`, which is csrc/ behind thin wrapper
 ImportError where the extension is missing, or was built for another version of procfast.
 """
 
-import importlib
+import sys
 
 from .._version import __version__
-from ..context import public_names
 
 try:
-    _native = importlib.import_module("._native", __name__)
+    __import__(f"{__name__}._native")
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._native":
         raise
@@ -19,6 +18,7 @@ except ModuleNotFoundError as error:
         "or not built yet): install procfast again with a C compiler at hand and without PROCFAST_PURE"
     ) from None
 
+_native = sys.modules[f"{__name__}._native"]
 if __version__ != _native.VERSION:
     raise ImportError(
         f"the native extension {_native.__file__} was built for procfast {_native.VERSION}, but this "
@@ -26,8 +26,7 @@ if __version__ != _native.VERSION:
         "source tree: python setup.py build_ext --inplace --force)"
     )
 
-from .context import default_context  # only over a working extension
+from . import context  # noqa: E402 - only over a working extension
 
-__all__ = list(names := public_names(default_context))
-globals().update(names)
-del names
+__all__ = list(context.names)
+globals().update(context.names)

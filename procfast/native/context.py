@@ -9,13 +9,15 @@ import functools
 import multiprocessing.context
 from collections.abc import Callable, Iterable
 from multiprocessing.context import BaseContext
-from typing import TYPE_CHECKING, Any
 
-from ..context import BackendContext
+from ..context import BackendContext, public_names
 from ..context import DefaultContext as _DefaultContext
 from .process import ForkProcess, ForkServerProcess, Process, SpawnProcess
 
+TYPE_CHECKING = False  # importing typing takes longer than all of procfast
 if TYPE_CHECKING:
+    from typing import Any
+
     from .connection import Connection
     from .queues import JoinableQueue, Queue, SimpleQueue
     from .shared_memory import ShareableList, SharedMemory
@@ -202,6 +204,7 @@ class DefaultContext(Context, _DefaultContext):
 
 
 default_context = DefaultContext()
+names = public_names(default_context)
 
 
 def prepare_install() -> None:

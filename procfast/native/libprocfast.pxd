@@ -272,6 +272,7 @@ cdef extern from "procfast/child.h" nogil:
     int pf_child_reap(const pf_child *c, int *exitcode)
     int pf_child_signal(const pf_child *c, int signum)
     int pf_parent_open()
+    int pf_end_with(int fd)
 
 cdef extern from "procfast/futex.h" nogil:
     int pf_futex_add_wake(void *word, unsigned shift, int n)

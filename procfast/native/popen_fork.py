@@ -12,10 +12,13 @@ import multiprocessing.popen_fork
 import os
 from multiprocessing import util
 from multiprocessing.process import BaseProcess
-from typing import NoReturn
 
-from . import popen
+from . import liveness, popen
 from ._native import parent_open
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 # From Python 3.13 on a child runs the exit functions registered in it, and only these.
 _RUNS_ATEXIT = hasattr(multiprocessing.popen_fork, "atexit")
@@ -35,18 +38,20 @@ class Popen(popen.Popen):
                 raise
             theirs, ours = _crossed_pipes()
         try:
+            if process_obj.daemon:
+                theirs.append(liveness.pipe())
             self.pid = os.fork()
         except BaseException:
             util.close_fds(*theirs, *ours)
             raise
         if self.pid == 0:
-            self._run(process_obj, theirs[0], ours)
+            self._run(process_obj, theirs, ours)
         util.close_fds(*theirs)
         if ours:
             self.finalizer = util.Finalize(self, util.close_fds, ours)
         self._watch(*ours[:1])
 
-    def _run(self, process_obj: BaseProcess, parent: int, unused: list[int]) -> NoReturn:
+    def _run(self, process_obj: BaseProcess, theirs: list[int], unused: list[int]) -> NoReturn:
         """The child's whole life."""
         code = 1
         try:
@@ -54,7 +59,9 @@ class Popen(popen.Popen):
                 atexit._clear()
                 atexit.register(util._exit_function)
             util.close_fds(*unused)
-            code = process_obj._bootstrap(parent_sentinel=parent)
+            if process_obj.daemon:
+                liveness.end_with(theirs.pop())
+            code = process_obj._bootstrap(parent_sentinel=theirs[0])
         finally:
             if _RUNS_ATEXIT:
                 atexit._run_exitfuncs()

@@ -9,9 +9,12 @@ from __future__ import annotations
 import multiprocessing.context
 import multiprocessing.process
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 from ..context import InterruptibleProcess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class _Reaping(InterruptibleProcess):

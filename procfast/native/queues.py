@@ -13,9 +13,12 @@ import os
 import threading
 import types
 from multiprocessing import context, queues, reduction
-from typing import Any
 
 from . import _native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 

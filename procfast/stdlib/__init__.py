@@ -4,9 +4,7 @@
 `import procfast.stdlib as multiprocessing` is the baseline to compare with. Nothing here is compiled.
 """
 
-from ..context import public_names
-from .context import default_context
+from . import context
 
-__all__ = list(names := public_names(default_context))
-globals().update(names)
-del names
+__all__ = list(context.names)
+globals().update(context.names)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import multiprocessing.context
 from collections.abc import Iterable
 from multiprocessing.context import BaseContext
-from typing import TYPE_CHECKING, Any
 
-from ..context import BackendContext
+from ..context import BackendContext, public_names
 from ..context import DefaultContext as _DefaultContext
 from .process import Process, SpawnProcess
 
+TYPE_CHECKING = False  # importing typing takes longer than all of procfast
 if TYPE_CHECKING:
+    from typing import Any
+
     from .queues import JoinableQueue, Queue
     from .shared_memory import ShareableList, SharedMemory
     from .synchronize import BoundedSemaphore, Lock, RLock, Semaphore
@@ -122,6 +124,7 @@ class DefaultContext(Context, _DefaultContext):
 
 
 default_context = DefaultContext()
+names = public_names(default_context)
 
 
 def prepare_install() -> None:

@@ -6,7 +6,10 @@ import multiprocessing.queues
 import queue
 import time
 from collections.abc import Iterable
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["JoinableQueue", "Queue"]
 

@@ -43,4 +43,11 @@ PF_API int pf_child_signal(const struct pf_child *c, int signum);
  * and it turns readable. -ENOSYS: use a pipe. */
 PF_API int pf_parent_open(void);
 
+/* Ends the calling process, by SIGKILL, once nobody has the write end of a pipe open any more: how a child ends
+ * with its parent, however that one ends, and nobody needs to look. `fd` is the pipe's read end, in the child; many
+ * children may have the same one. Answers a descriptor that does it as long as it is open (close-on-exec; a fork's
+ * copies do not concern the fork), or -ENOSYS, or why the pipe can't be opened again (there is no /proc). fcntl(2):
+ * F_SETSIG and O_ASYNC are of the open file description, so that each child needs its own. */
+PF_API int pf_end_with(int fd);
+
 #endif

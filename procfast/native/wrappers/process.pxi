@@ -99,3 +99,11 @@ cdef class Child:
 def parent_open():
     """A new descriptor by which children of fork see this process end; OSError(ENOSYS): use a pipe."""
     return check(pf_parent_open())
+
+
+def end_with(int fd):
+    """Have this process killed once nobody has the write end of the pipe `fd` open; a new descriptor that does it.
+
+    OSError: ENOSYS, or there is no /proc.
+    """
+    return check(pf_end_with(fd))

@@ -52,4 +52,11 @@ int pf__parent_open(void)
     return -ENOSYS;
 }
 
+/* O_ASYNC sends SIGIO here, and nothing else */
+int pf__kill_at_hangup(int fd)
+{
+    (void)fd;
+    return -ENOSYS;
+}
+
 #endif

@@ -2,6 +2,7 @@
 
 #ifdef PF__OS_LINUX
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -79,6 +80,15 @@ int pf__child_reap(int fd, int *status)
 int pf__parent_open(void)
 {
     return pf__child_open((int)getpid());
+}
+
+int pf__kill_at_hangup(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETOWN, (int)getpid()) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0 ||
+        fcntl(fd, F_SETFL, flags | O_ASYNC) < 0)
+        return -errno;
+    return 0;
 }
 
 #endif

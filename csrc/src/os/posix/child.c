@@ -25,4 +25,10 @@ int pf__parent_open(void)
     return -ENOSYS;
 }
 
+int pf__kill_at_hangup(int fd)
+{
+    (void)fd;
+    return -ENOSYS;
+}
+
 #endif

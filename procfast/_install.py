@@ -12,29 +12,20 @@ import threading
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any
 
 from . import _backend
 from .context import CONCRETE, ORIGINAL, public_names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _lock = threading.RLock()
 _undo: list[Callable[[], None]] = []
 
 
 def install() -> None:
-    """Make `multiprocessing` answer with procfast's objects, on the backend that procfast uses.
-
-    The module object `multiprocessing` and its submodules stay the same; what changes is what they
-    give: `multiprocessing.Queue()`, `multiprocessing.get_context("spawn").Process`,
-    `concurrent.futures.ProcessPoolExecutor()`, ... Modules imported earlier are affected, because they
-    look these names up when they use them. A name copied earlier by `from multiprocessing import Queue`
-    keeps meaning the standard library's.
-
-    Processes started from here by any start method install procfast as well, before they import
-    the main module. The start method in force stays in force.
-
-    Calling it again does nothing. `uninstall` goes back; `procfast.stdlib` has the originals meanwhile.
-    """
+    """See `procfast.install`."""
     with _lock:
         if _undo:
             return
@@ -42,7 +33,7 @@ def install() -> None:
 
         chosen, _ = _backend.choose()
         chosen.prepare_install()
-        ours = public_names(chosen.default_context)
+        ours = chosen.names
         for module, name in _copies(ORIGINAL):
             _set(module, name, ours[name])
         _set(multiprocessing.context, "_default_context", chosen.default_context)
@@ -56,11 +47,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Undo `install`: `multiprocessing` is the standard library's own again.
-
-    Objects made meanwhile go on working, and so do names copied by `from multiprocessing import ...`.
-    Children that run already keep what they have. Does nothing where nothing is installed.
-    """
+    """See `procfast.uninstall`."""
     with _lock:
         while _undo:
             _undo.pop()()
