@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 
 import process_workers
@@ -17,41 +16,6 @@ import pytest
 import workers
 
 SLACK = 5.0  # seconds a loaded machine may add to what should be immediate
-
-HEAD = """\
-import atexit, logging, multiprocessing, multiprocessing.connection, os, resource, signal, sys, threading, time
-from multiprocessing import util
-import procfast
-
-ctx = procfast.get_context({method!r}, backend={backend!r})
-
-def run(target, *args, **kwargs):
-    p = ctx.Process(target=target, args=args, **kwargs)
-    p.start()
-    p.join()
-    return p.exitcode
-
-{functions}
-
-if __name__ == "__main__":
-{main}
-"""
-
-
-@pytest.fixture
-def program(ctx, python, script):
-    """Runs a program in which `ctx` is the context of this cell and `run` a process, start to end."""
-
-    def start(functions: str, main: str, *args: str, **kwargs) -> subprocess.CompletedProcess[str]:
-        text = HEAD.format(
-            method=ctx.get_start_method(),
-            backend=ctx.backend,
-            functions=textwrap.dedent(functions),
-            main=textwrap.indent(textwrap.dedent(main), "    "),
-        )
-        return python(*args, script(text), env={"PYTHONUNBUFFERED": ""}, **kwargs)
-
-    return start
 
 
 def ended(process, within: float = 20.0) -> int:
@@ -169,27 +133,23 @@ def test_without_standard_streams(program, how, tmp_path):
     assert all((tmp_path / f"child{i}").read_text() == "was here" for i in range(3))
 
 
-def test_started_without_standard_streams(ctx, script, tmp_path):
+def test_started_without_standard_streams(program, tmp_path):
     """Descriptors 0 to 2 are free then, and any of them may become a sentinel."""
-    path = script(
-        HEAD.format(
-            method=ctx.get_start_method(),
-            backend=ctx.backend,
-            functions="""
-def child(path):
-    parent = multiprocessing.parent_process()
-    assert parent.is_alive()
-    with open(path, "w") as file:
-        file.write("was here")
-    sys.exit(7)
-""",
-            main="""
-    assert sys.stdin is sys.stdout is sys.stderr is None
-    codes = [run(child, "child0"), run(child, "child1")]
-    with open("codes", "w") as file:
-        file.write(repr(codes))
-""",
-        )
+    path = program.write(
+        """
+        def child(path):
+            parent = multiprocessing.parent_process()
+            assert parent.is_alive()
+            with open(path, "w") as file:
+                file.write("was here")
+            sys.exit(7)
+        """,
+        """
+        assert sys.stdin is sys.stdout is sys.stderr is None
+        codes = [run(child, "child0"), run(child, "child1")]
+        with open("codes", "w") as file:
+            file.write(repr(codes))
+        """,
     )
     closed = 'exec "$0" "$1" <&- >&- 2>&-'
     done = subprocess.run(["sh", "-c", closed, sys.executable, path], cwd=tmp_path, timeout=50)
