@@ -1,8 +1,12 @@
 """What the tests of processes run in others; a spawned child must be able to import it."""
 
+import atexit
 import multiprocessing
 import os
 import signal
+import threading
+import time
+from multiprocessing import util
 
 from workers import context
 
@@ -53,3 +57,46 @@ def signals(q, number: int) -> None:
 def wait_for(q) -> None:
     """Until it is told to end."""
     q.get()
+
+
+# -- how to die -----------------------------------------------------------------------------------
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+FATAL: list[int] = []  # not empty: children of os.fork die in its first hook
+os.register_at_fork(after_in_child=lambda: FATAL and die())
+
+
+class Bomb:
+    """Kills the child that gets it: while it is unpickled, or under fork in its bootstrap."""
+
+    def __init__(self) -> None:
+        util.register_after_fork(self, lambda self: die())
+
+    def __reduce__(self):
+        return die, ()
+
+
+def die_at(stage: str) -> None:
+    if stage == "run":
+        die()
+    elif stage == "finalizer":
+        util.Finalize(None, die, exitpriority=0)
+    elif stage == "thread":
+        threading.Timer(0.01, die).start()
+    elif stage == "atexit":
+        atexit.register(die)
+
+
+def report_and_wait(q, go) -> None:
+    q.put(os.getpid())
+    go.get()
+
+
+def hold_descriptor(fd) -> None:
+    """Keeps a descriptor open until it is killed."""
+    while True:
+        time.sleep(60)
