@@ -9,6 +9,7 @@ a killed parent leaves its daemonic children behind, as the standard library's d
 from __future__ import annotations
 
 import errno
+import functools
 import os
 
 from . import _native
@@ -27,6 +28,7 @@ def pipe() -> int:
         pid = os.getpid()
         ends = _pipes.get(pid)
         if ends is None:
+            _register()
             read, write = os.pipe()
             ends = _pipes.setdefault(pid, (read, write, _identity(write)))
             if ends[1] != write:
@@ -67,4 +69,7 @@ def _after_fork() -> None:
     _pipes.clear()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+@functools.cache
+def _register() -> None:
+    """Not before there is a pipe: every hook costs every fork."""
+    os.register_at_fork(after_in_child=_after_fork)

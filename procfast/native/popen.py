@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import multiprocessing.popen_fork
 import os
-import signal
 
 from . import segments
-from ._native import Child
+from ._native import watch
 
 # The exit code of a child that somebody else reaped, where the kernel does not tell it; as in asyncio.
 UNKNOWN = 255
@@ -27,12 +26,7 @@ class Popen(multiprocessing.popen_fork.Popen):
         pidfds. Raises OSError where the child can't be watched; it is dead then.
         """
         self._owner = os.getpid()
-        try:
-            self._child = Child(self.pid, pipe)
-        except OSError:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            raise
+        self._child = watch(self.pid, pipe)
         self.sentinel = self._child.fileno()
         segments.answer()
 

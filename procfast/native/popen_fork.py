@@ -6,66 +6,57 @@ makes per process. Where the kernel has none, the pipes are made.
 
 from __future__ import annotations
 
-import atexit
-import errno
-import multiprocessing.popen_fork
+import functools
 import os
 from multiprocessing import util
 from multiprocessing.process import BaseProcess
 
-from . import liveness, popen
-from ._native import parent_open
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
-
-# From Python 3.13 on a child runs the exit functions registered in it, and only these.
-_RUNS_ATEXIT = hasattr(multiprocessing.popen_fork, "atexit")
+from . import liveness, popen, segments
+from ._native import Child, fork_child
 
 
 class Popen(popen.Popen):
     """A forked process."""
 
-    def _launch(self, process_obj: BaseProcess) -> None:
-        ours: list[int] = []  # descriptors that the child does not need
-        try:
-            # By this the child sees its parent end. Closed here after the fork, it also is the free
-            # place in the descriptor table without which opening the child's own could fail.
-            theirs = [parent_open()]
-        except OSError as error:
-            if error.errno != errno.ENOSYS:
-                raise
-            theirs, ours = _crossed_pipes()
-        try:
-            if process_obj.daemon:
-                theirs.append(liveness.pipe())
-            self.pid = os.fork()
-        except BaseException:
-            util.close_fds(*theirs, *ours)
-            raise
-        if self.pid == 0:
-            self._run(process_obj, theirs, ours)
-        util.close_fds(*theirs)
-        if ours:
-            self.finalizer = util.Finalize(self, util.close_fds, ours)
-        self._watch(*ours[:1])
+    def __init__(self, process_obj: BaseProcess) -> None:
+        self.returncode = self.finalizer = None
+        self._owner = process_obj._parent_pid
+        self._launch(process_obj)
+        self.sentinel = self._child.fileno()
+        segments.answer()
 
-    def _run(self, process_obj: BaseProcess, theirs: list[int], unused: list[int]) -> NoReturn:
-        """The child's whole life."""
-        code = 1
+    def _launch(self, process_obj: BaseProcess) -> None:
+        alive = liveness.pipe() if process_obj.daemon else -1
         try:
-            if _RUNS_ATEXIT:
-                atexit._clear()
-                atexit.register(util._exit_function)
-            util.close_fds(*unused)
-            if process_obj.daemon:
-                liveness.end_with(theirs.pop())
-            code = process_obj._bootstrap(parent_sentinel=theirs[0])
+            first = functools.partial(_begin, alive) if alive >= 0 else None
+            self.pid, self._child = fork_child(process_obj, first) or self._with_pipes(
+                process_obj, alive
+            )
         finally:
-            if _RUNS_ATEXIT:
-                atexit._run_exitfuncs()
-            os._exit(code)
+            if alive >= 0:
+                os.close(alive)
+
+    def _with_pipes(self, process_obj: BaseProcess, alive: int) -> tuple[int, Child]:
+        """Where there are no pidfds."""
+        theirs, ours = _crossed_pipes()
+        try:
+            first = functools.partial(_begin, alive, *ours)
+            started = fork_child(process_obj, first, theirs[0], ours[0])
+        except BaseException:
+            util.close_fds(*ours)
+            raise
+        finally:
+            util.close_fds(*theirs)
+        self.finalizer = util.Finalize(self, util.close_fds, ours)
+        assert started is not None
+        return started
+
+
+def _begin(alive: int, *unused: int) -> None:
+    """What comes first in some children."""
+    util.close_fds(*unused)
+    if alive >= 0:
+        liveness.end_with(alive)
 
 
 def _crossed_pipes() -> tuple[list[int], list[int]]:

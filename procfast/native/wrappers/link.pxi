@@ -32,13 +32,9 @@ def _forget_idle_links():
     forget_idle()
 
 
-def _count_fork():
+cdef void count_fork() noexcept:
     global forks
     forks += 1  # whoever is forked now shares every live link
-
-
-# Twice: hooks of others run between the first count and the fork, and may let other threads make pipes.
-_os.register_at_fork(before=_count_fork, after_in_parent=_count_fork, after_in_child=_forget_idle_links)
 
 
 cdef class Link:

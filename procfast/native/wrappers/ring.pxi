@@ -184,7 +184,7 @@ cdef Loan lend(Ring ring, pf_loan *loan):
     return self
 
 
-def _before_fork():
+cdef void make_loans_private() noexcept:
     """Makes every loan's bytes private, in place. One that can't be (no memory) stays the parent's: the
     child then sees it change, and never gives it back."""
     global lent_bytes
@@ -197,7 +197,3 @@ def _before_fork():
                 loan.private = True
                 lent_bytes -= loan.loan.len
         at = loan.after
-
-
-import os as _os
-_os.register_at_fork(before=_before_fork)

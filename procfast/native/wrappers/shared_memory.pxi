@@ -8,12 +8,6 @@ from libc.errno cimport EBUSY
 cdef pf_shm_owner this_process
 
 
-def _forget_owner():
-    pf_shm_owner_forget(&this_process)
-
-
-_os.register_at_fork(after_in_child=_forget_owner)
-
 
 cdef bytes named(object name):
     cdef bytes text = name if isinstance(name, bytes) else name.encode()
