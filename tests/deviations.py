@@ -33,6 +33,7 @@ DEVIATIONS: dict[tuple[str, str], str] = {
     ("stdlib", "test_daemons_end_with_a_killed_parent"): _SURVIVES,
     ("stdlib", "test_daemons_of_a_killed_child"): _SURVIVES,
     ("stdlib-fork", "test_orphans_go_on"): "siblings hold the pipe by which it sees its parent end",
+    ("stdlib-fork", "test_exit_code_beyond_all_bounds"): "the child comes back as a second parent",
     ("stdlib-fork", "test_no_more_processes"): "a fork that fails leaves four descriptors",
     ("stdlib-forkserver", "test_no_more_processes"): "a fork that fails ends its server",
     ("stdlib", "test_any_descriptor_may_be_the_last"): "leaves descriptors when there are no more",

@@ -14,6 +14,7 @@ import threading as _threading
 
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open as _c_open
 from posix.stat cimport S_ISCHR, fstat as _c_fstat, struct_stat
+from posix.unistd cimport _exit as _c_exit
 from posix.unistd cimport getpid as _c_getpid
 
 # From Python 3.13 on a child runs the exit functions registered in it, and only these.
@@ -115,7 +116,10 @@ def fork_child(process, first=None, int parent=-1, int pipe=-1):
                 if _runs_atexit:
                     _atexit._run_exitfuncs()
             finally:
-                (<object>_os_state["_exit"])(code)
+                try:
+                    (<object>_os_state["_exit"])(code)
+                finally:
+                    _c_exit(255)  # it takes no int that is larger than C's; nobody comes back from here
     # Open until here it also was the free place in the table without which opening the child's own could fail.
     if own >= 0:
         close(own)
