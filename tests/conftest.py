@@ -367,6 +367,9 @@ def script(tmp_path):
     return write
 
 
+BUFFERED = {"PYTHONUNBUFFERED": ""}  # whatever the developer has set
+
+
 @dataclass
 class Cellular:
     """Programs in which `ctx` is the context of this cell, and `run` is a process from start to end."""
@@ -405,13 +408,14 @@ if __name__ == "__main__":
         self, functions: str, main: str, **kwargs: Any
     ) -> subprocess.CompletedProcess[str]:
         path = self.write(functions, main)
-        return self.python(path, env={"PYTHONUNBUFFERED": ""}, **kwargs)
+        return self.python(path, env=BUFFERED, **kwargs)
 
     def start(self, functions: str, main: str, **kwargs: Any) -> subprocess.Popen[str]:
         """Leads a session of its own; its standard output is a pipe."""
         return subprocess.Popen(
             [sys.executable, self.write(functions, main)], cwd=self.python.cwd, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True, **kwargs,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
+            env=os.environ | BUFFERED, **kwargs,
         )  # fmt: skip
 
 

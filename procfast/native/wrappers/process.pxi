@@ -107,3 +107,8 @@ def end_with(int fd):
     OSError: ENOSYS, or there is no /proc.
     """
     return check(pf_end_with(fd))
+
+
+def alone(int fd):
+    """Have children of fork find this descriptor closed, those of C code too. One at a time."""
+    check(pf_alone(fd))
