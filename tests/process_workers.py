@@ -100,3 +100,11 @@ def hold_descriptor(fd) -> None:
     """Keeps a descriptor open until it is killed."""
     while True:
         time.sleep(60)
+
+
+def share(q, lock, value) -> None:
+    """A little of everything, as fast as it goes."""
+    with lock:
+        value.value += 1
+    q.put(b"x" * 500)
+    value.add(1)
