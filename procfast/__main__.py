@@ -1,4 +1,4 @@
-"""python -m procfast run | info | compare"""
+"""python -m procfast run | info | ps | compare"""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ usage: python -m procfast COMMAND [ARGS]
   run SCRIPT [ARGS]     run a program whose `import multiprocessing` gives procfast
   run -m MODULE [ARGS]
   info                  which backend runs here, why, and what is native
+  ps [PID]              processes as a tree, with the states and flags of ps
   compare               time native and the standard library side by side on this machine
 
 `python -m procfast COMMAND --help` says more. PROCFAST_BACKEND=native|stdlib chooses the backend."""
 
-COMMANDS = ("run", "info", "compare")
+COMMANDS = ("run", "info", "ps", "compare")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -497,7 +497,7 @@ class Context(Protocol):
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
     ) -> Any:
-        """A pool of worker processes."""
+        """A pool of so many worker processes (None: `procfast.usable_cpus()`)."""
 
     def Manager(self) -> Any:
         """A server process with objects that others use through proxies."""

@@ -18,6 +18,7 @@ from . import _backend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Any, ClassVar
 
 __all__ = ()  # as in multiprocessing.context
@@ -37,6 +38,20 @@ class BackendContext(BaseContext):
     """What the backend promises beyond `multiprocessing`."""
 
     Process: ClassVar[Any]
+
+    def Pool(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+    ) -> Any:
+        """A pool of `processes` workers (None: `procfast.usable_cpus()`, at most as many as multiprocessing takes)."""
+        if processes is None:
+            from ._cpus import usable_cpus
+
+            processes = usable_cpus()
+        return super().Pool(processes, initializer, initargs, maxtasksperchild)
 
     def get_context(self, method: str | None = None, backend: str | None = None) -> Any:
         """The context of a start method (None: this one's) on a backend (None: this one's).

@@ -6,6 +6,8 @@ read_into      fill a buffer
 write_all      write everything
 NamedSemaphore a semaphore that any program opens by its name; sem_unlink takes a name away
 MessageQueue   a POSIX message queue, likewise; mq_unlink
+children       the child processes of a process, as ps shows them: state, flags, command line, memory
+process_tree   a process and all below it, likewise
 
 The backend is the one that `procfast.backend` names; the results are the same on each.
 """

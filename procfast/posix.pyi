@@ -1,5 +1,8 @@
 # For type checkers: posix.py takes these names from the chosen backend at run time.
 
+from ._proctree import ProcessInfo as ProcessInfo
+from ._proctree import children as children
+from ._proctree import process_tree as process_tree
 from .native.posix import Message as Message
 from .native.posix import MessageQueue as MessageQueue
 from .native.posix import NamedSemaphore as NamedSemaphore

@@ -24,6 +24,8 @@ PAYLOADS = (workloads.Ints(), workloads.Words(), workloads.Blocks(3 * 4096), wor
         "value.make",
         "shm.cycle",
         "shm.attach",
+        "process.fork.16",
+        "process.forkserver",
     ],
 )
 def test_cell(python, key, name):
@@ -62,6 +64,14 @@ def test_cases_have_names_of_their_own():
     assert {case.unit for case in workloads.CASES} <= set(units._STEPS)
     chosen, _ = run.select(r"^pipe\b")
     assert all(case.key.startswith("pipe.") for case in chosen)
+
+
+def test_cases_that_need_more_memory_than_is_free(monkeypatch):
+    monkeypatch.setattr(run, "available_memory", lambda: 1 << 30)
+    chosen, left_out = run.select(r"^process\.fork")
+    assert "process.fork" in [case.key for case in chosen]
+    assert "process.fork.1g" not in [case.key for case in chosen]
+    assert [line for line in left_out if "1024 MB of heap: it needs 2048 MiB of memory" in line]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import procfast
+from procfast import _backend
 
 FACTORIES = (
     "Queue",
@@ -50,6 +51,7 @@ def collect() -> dict[str, Any]:
         "backend": procfast.backend,
         "why": _why(),
         "extension": native.__file__ if native else "not loaded",
+        "usable CPUs": f"{procfast.usable_cpus()} of {os.cpu_count()}",
         "start method": procfast.get_start_method(allow_none=True)
         or f"{procfast.get_all_start_methods()[0]} (not set yet)",
         "features": sorted(procfast.features),
@@ -77,7 +79,8 @@ def _objects() -> dict[str, str]:
 
 def _owner(function: Callable[..., object]) -> str:
     module = function.__module__.split(".")
-    return module[1] if module[0] == procfast.__name__ else "stdlib"
+    own = module[0] == procfast.__name__ and module[1] in _backend.BACKENDS
+    return module[1] if own else "stdlib"
 
 
 def _kernel() -> dict[str, str]:
@@ -145,8 +148,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _sweep(as_json: bool) -> int:
-    from procfast import _backend
-
     try:
         _backend.load("native")  # only its segments carry records
     except ImportError as error:

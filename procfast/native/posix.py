@@ -7,14 +7,18 @@ from typing import Any
 
 from .. import _posix
 from .._posix import Message
+from .._proctree import ProcessInfo, children, process_tree
 from . import _native
 
 __all__ = [
     "Message",
     "MessageQueue",
     "NamedSemaphore",
+    "ProcessInfo",
+    "children",
     "mq_unlink",
     "pipe",
+    "process_tree",
     "read_exactly",
     "read_into",
     "sem_unlink",

@@ -18,13 +18,17 @@ from typing import Any
 
 from .. import _posix
 from .._posix import CREATE, EXCLUSIVE, OPEN, Message
+from .._proctree import ProcessInfo, children, process_tree
 
 __all__ = [
     "Message",
     "MessageQueue",
     "NamedSemaphore",
+    "ProcessInfo",
+    "children",
     "mq_unlink",
     "pipe",
+    "process_tree",
     "read_exactly",
     "read_into",
     "sem_unlink",

@@ -34,3 +34,6 @@ taken: bool = semaphore.acquire(timeout=1)
 with procfast.posix.MessageQueue("/jobs") as messages:
     message = messages.receive()
     text: bytes = message.data
+below: list[str] = [info.stat for info in procfast.posix.process_tree(1) if info.depth]
+oldest: tuple[str, ...] = procfast.posix.children()[0].command
+cpus: int = procfast.usable_cpus()

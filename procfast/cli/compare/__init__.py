@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "show the times side by side. Ratios above 1 mean that native is faster.",
     )
     made.add_argument(
-        "--quick", action="store_true", help="short cells and fewer rounds (2 minutes)"
+        "--quick", action="store_true", help="short cells and fewer rounds (3 minutes)"
     )
     made.add_argument(
         "--only",

@@ -17,7 +17,7 @@ from typing import Any
 
 from procfast.cli.compare.cell import cpus
 from procfast.cli.compare.machine import version_of
-from procfast.cli.compare.workloads import CASES, Case
+from procfast.cli.compare.workloads import CASES, Case, available_memory
 
 CELL_SECONDS = 300  # after which a cell counts as hung
 
@@ -31,6 +31,7 @@ class CellFailed(Exception):
 def select(only: str) -> tuple[list[Case], list[str]]:
     """The cases whose key or title matches, and why any of those are left out on this machine."""
     cases, left_out = [], []
+    memory = available_memory() if sys.platform.startswith("linux") else sys.maxsize
     for case in CASES:
         if not re.search(only, case.key) and not re.search(only, case.title):
             continue
@@ -42,6 +43,10 @@ def select(only: str) -> tuple[list[Case], list[str]]:
             left_out.append(f"{case.title}: this system does not pin processes to CPUs")
         elif case.linux and not sys.platform.startswith("linux"):
             left_out.append(f"{case.title}: read from /proc, which this system does not have")
+        elif case.memory and memory < case.memory:
+            left_out.append(
+                f"{case.title}: it needs {case.memory >> 20} MiB of memory, and {memory >> 20} are free"
+            )
         else:
             cases.append(case)
     return cases, left_out

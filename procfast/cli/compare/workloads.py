@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import mmap
 import os
 import re
@@ -20,6 +21,7 @@ import selectors
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import timeit
 from collections.abc import Callable, Iterable, Sequence
@@ -654,7 +656,8 @@ def memory_of(pids: Iterable[int]) -> int:
 _BACKLOG_ITEM = 64 << 10
 
 
-def _available_memory() -> int:
+def available_memory() -> int:
+    """Bytes that a program could have without others' being swapped out. Reads /proc."""
     with open("/proc/meminfo") as file:
         return int(re.search(r"^MemAvailable:\s+(\d+) kB", file.read(), re.M)[1]) << 10  # type: ignore[index]
 
@@ -685,7 +688,7 @@ def _drain(queue: Any, count: int, orders: Any) -> int:
 def backlog(ctx: ForkContext, plan: Plan) -> Sample:
     """Bytes held by producer, consumer and queue after a backlog was put and drained, beyond what
     they held before it. All three processes are still alive when it is read."""
-    size = min((128 if plan.quick else 1024) * MIB, _available_memory() // 4)
+    size = min((128 if plan.quick else 1024) * MIB, available_memory() // 4)
     count = size // _BACKLOG_ITEM
     queue, crew = ctx.Queue(), Crew(ctx)
     producer, to_producer = ctx.Pipe()
@@ -847,34 +850,125 @@ def _nothing() -> None:
     pass
 
 
-def start_and_join(ctx: ForkContext, plan: Plan) -> Sample:
-    """Seconds for a process to be started and joined, median."""
-    gc.collect()
-    times: list[float] = []
-    stop = time.perf_counter() + plan.seconds + 0.2
-    while time.perf_counter() < stop:
+def _heap(size: int) -> mmap.mmap:
+    """Memory in pages of 4 KiB that a fork has to go through, all of them touched."""
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    for _ in range(size // MIB):
+        memory.write(b"1" * MIB)
+    return memory
+
+
+def start_and_join(ctx: ForkContext, plan: Plan, heap: int, many: int = 1) -> Sample:
+    """Seconds for so many forked processes to be started one after the other and then joined, median."""
+
+    def run() -> None:
+        processes = [ctx.Process(target=_nothing) for _ in range(many)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+            expect(process.exitcode == 0, f"exit code {process.exitcode}")
+
+    return _forks(run, plan, heap)
+
+
+def bare_fork(ctx: ForkContext, plan: Plan, heap: int) -> Sample:
+    """The same by os.fork, os._exit and os.waitpid: what no Process can go below."""
+
+    def run() -> None:
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        expect(os.waitpid(pid, 0)[1] == 0, "another exit code")
+
+    return _forks(run, plan, heap)
+
+
+def _forks(run: Callable[[], None], plan: Plan, heap: int) -> Sample:
+    with _heap(heap):
+        gc.collect()
+        times: list[float] = []
+        stop = time.perf_counter() + plan.seconds + 0.2
+        while len(times) < 8 or time.perf_counter() < stop:
+            begin = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - begin)
+    return Sample(statistics.median(times[3:]), len(times), sum(times))
+
+
+_PROGRAM = """\
+{imports}
+import json, sys, time
+import {package} as mp
+
+def nothing():
+    pass
+
+if __name__ == "__main__":
+    method, pause, seconds = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+    Process, times = mp.get_context(method).Process, []
+    while len(times) < 6 or sum(times) + pause * len(times) < seconds:
+        time.sleep(pause)
         begin = time.perf_counter()
-        process = ctx.Process(target=_nothing)
+        process = Process(target=nothing)
         process.start()
         process.join()
         times.append(time.perf_counter() - begin)
-        expect(process.exitcode == 0, f"exit code {process.exitcode}")
+        assert process.exitcode == 0, process.exitcode
         process.close()
-    return Sample(statistics.median(times[5:]), len(times), sum(times))
+    print(json.dumps(times[1:]))
+"""
+_IMPORTS = (
+    "import argparse, collections, csv, dataclasses, datetime, functools, logging, pathlib, random, re, subprocess, "
+    "tempfile, urllib.request"
+)
+
+
+def fresh_process(
+    ctx: ForkContext,
+    plan: Plan,
+    method: str,
+    imports: str = _IMPORTS,
+    pause: float = 0,
+    spare: bool = True,
+) -> Sample:
+    """Seconds to start and join a process by spawn or forkserver, median; so long a pause before each.
+
+    In a program of its own, whose main module every child has to import; its first start is not counted. Without
+    `spare`, the backend must not keep an interpreter ready.
+    """
+    environment = _environment(ctx)
+    environment |= {} if spare else {"PROCFAST_SPARE": "0"}
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "program.py")
+        with open(file, "w") as program:
+            program.write(_PROGRAM.format(imports=imports, package=_package(ctx)))
+        arguments = [method, str(pause), str(2 * plan.seconds)]
+        times = json.loads(
+            subprocess.check_output([sys.executable, "-P", file, *arguments], env=environment)
+        )
+    return Sample(statistics.median(times), len(times), sum(times))
+
+
+def _package(ctx: ForkContext) -> str:
+    return "multiprocessing" if getattr(ctx, "backend", "stdlib") == "stdlib" else "procfast"
+
+
+def _environment(ctx: ForkContext) -> dict[str, str]:
+    return dict(os.environ, PROCFAST_BACKEND=getattr(ctx, "backend", "stdlib"))
 
 
 def import_time(ctx: ForkContext, plan: Plan) -> Sample:
-    """Seconds that a fresh interpreter needs to import the package and make a queue, median."""
-    backend = getattr(ctx, "backend", "stdlib")
-    module = "multiprocessing" if backend == "stdlib" else "procfast"
+    """Seconds that a fresh interpreter needs to import the package and make a queue and a process, median."""
     code = (
         "import time; begin = time.perf_counter()\n"
-        f"import {module} as mp; mp.Queue()\n"
+        f"import {_package(ctx)} as mp; mp.Queue(); mp.Process()\n"
         "print(time.perf_counter() - begin)"
     )
-    environment = dict(os.environ, PROCFAST_BACKEND=backend)
     times = [
-        float(subprocess.check_output([sys.executable, "-c", code], env=environment))
+        float(subprocess.check_output([sys.executable, "-P", "-c", code], env=_environment(ctx)))
         for _ in range(5 if plan.quick else 15)
     ]
     return Sample(statistics.median(times), len(times), sum(times))
@@ -911,6 +1005,7 @@ class Case:
     place: str = "free"  # "free", "one" CPU for all processes, two CPUs "apart"
     needs: str = ""  # a module that has to be installed
     linux: bool = False  # reads /proc
+    memory: int = 0  # bytes that have to be free
 
     @property
     def absolute(self) -> bool:
@@ -1132,6 +1227,36 @@ def _value_cases() -> list[Case]:
     ]
 
 
+def _process_cases() -> list[Case]:
+    def fork(key: str, title: str, run: Any, goal: float | None, heap: int, **options: Any) -> Case:
+        title = f"{title}, {heap // MIB} MB of heap"
+        return Case(key, title, "s", partial(run, heap=heap, **options), goal, memory=2 * heap)
+
+    def fresh(key: str, title: str, goal: float | None, method: str, **options: Any) -> Case:
+        run = partial(fresh_process, method=method, **options)
+        return Case(f"process.{key}", f"Process: start and join, {title}", "s", run, goal)
+
+    small, large = 20 * MIB, 1024 * MIB
+    one, many, bare = (
+        "Process: start and join, fork",
+        "Process: 16 at once, fork",
+        "os.fork, waitpid",
+    )
+    server = partial(fresh, method="forkserver")
+    spawn = partial(fresh, method="spawn")
+    return [
+        fork("process.fork", one, start_and_join, 1.25, small),
+        fork("process.fork.1g", one, start_and_join, 1, large),
+        fork("process.fork.16", many, start_and_join, 1.25, small, many=16),
+        fork("process.fork.bare", bare, bare_fork, None, small),
+        server("forkserver", "forkserver", 8),
+        server("forkserver.small", "forkserver, a main module without imports", None, imports=""),
+        spawn("spawn.ready", "spawn, one every 0.5 s", 5, pause=0.5),
+        spawn("spawn.again", "spawn, one after the other", None),
+        spawn("spawn.cold", "spawn, without a spare interpreter", 1, spare=False),
+    ]
+
+
 CASES: list[Case] = [
     *_queue_cases(),
     *_pipe_cases(),
@@ -1141,8 +1266,8 @@ CASES: list[Case] = [
     *_value_cases(),
     Case("shm.cycle", "SharedMemory: create, close, unlink 4 KiB", "s", named_cycle, 1.3),
     Case("shm.attach", "SharedMemory: attach and close 4 KiB", "s", named_attach, 1.4),
-    Case("process.fork", "Process: start and join, fork", "s", start_and_join, 1),
-    Case("import", "import, and the first Queue()", "s", import_time),
+    *_process_cases(),
+    Case("import", "import, and the first Queue() and Process()", "s", import_time, 0.91),
     Case(
         "job.tokens",
         "Job: tokens of the standard library, an item per file",
