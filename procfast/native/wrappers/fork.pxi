@@ -75,8 +75,8 @@ cdef object _empty_stdin():
     return made
 
 
-def fork_child(process, first=None, int parent=-1, int pipe=-1):
-    """Fork a child that lives `process`: its pid, and its Child. None where there are no pidfds and no pipes were given.
+def fork_child(popen, process, first=None, int parent=-1, int pipe=-1):
+    """Fork a child that lives `process`, and note it in both. False where there are no pidfds and no pipes were given.
 
     first: what the child calls before anything else, or None. parent: the descriptor by which it sees this process end
     and pipe: the one by which this process sees its end, where there are no pidfds. OSError: nothing was forked, or what
@@ -85,7 +85,7 @@ def fork_child(process, first=None, int parent=-1, int pipe=-1):
     cdef object pid, code = 1
     cdef int own = pf_parent_open() if parent < 0 else -1
     if own == -ENOSYS:
-        return None
+        return False
     if parent < 0:
         check(own)
     try:
@@ -123,7 +123,14 @@ def fork_child(process, first=None, int parent=-1, int pipe=-1):
     # Open until here it also was the free place in the table without which opening the child's own could fail.
     if own >= 0:
         close(own)
-    return pid, watch(<int>pid, pipe)
+    child = watch(<int>pid, pipe)
+    popen.pid = pid
+    popen._child = child
+    # As start() would do it: here no signal handler that raises comes between, and leaves a child that nobody knows.
+    process._popen = popen
+    process._sentinel = popen.sentinel = child.fileno()
+    _process_state["_children"].add(process)
+    return True
 
 
 def watch(int pid, int pipe=-1):
