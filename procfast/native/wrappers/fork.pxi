@@ -15,11 +15,11 @@ import threading as _threading
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open as _c_open
 from posix.stat cimport S_ISCHR, fstat as _c_fstat, struct_stat
 from posix.unistd cimport _exit as _c_exit
-from posix.unistd cimport getpid as _c_getpid
 
 # From Python 3.13 on a child runs the exit functions registered in it, and only these.
 cdef bint _runs_atexit = hasattr(_mp_popen_fork, "atexit")
 
+cdef bint forks_hooked = False
 
 
 def _before_fork():
@@ -38,14 +38,22 @@ def _after_fork_in_child():
         pf_shm_owner_forget(&this_process)
 
 
-_os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+cdef int hook_forks() except -1:
+    """Before there is anything that a fork concerns; not earlier, as each hook costs each fork."""
+    global forks_hooked
+    if not forks_hooked:
+        _os.register_at_fork(
+            before=_before_fork,
+            after_in_parent=_after_fork_in_parent,
+            after_in_child=_after_fork_in_child,
+        )
+        forks_hooked = True
+    return 0
+
 
 cdef object _Base = _mp_process.BaseProcess
 cdef object _std_bootstrap = _Base._bootstrap
 cdef object _std_after_fork = _Base._after_fork
-cdef object _std_run = _Base.run
 cdef object _ParentProcess = _mp_process._ParentProcess
 cdef dict _process_state = vars(_mp_process)
 cdef dict _util_state = vars(_mp_util)

@@ -70,6 +70,7 @@ cdef class Link:
 
 cdef Link new_link(unsigned rings):
     cdef Link self = Link.__new__(Link)
+    hook_forks()
     if idle_epoch != pf_epoch():
         forget_idle()
     while idle_count[rings - 1] and not self.open:

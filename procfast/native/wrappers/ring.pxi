@@ -173,6 +173,7 @@ cdef Loan lend(Ring ring, pf_loan *loan):
     """The Python owner of a block that was just received."""
     global first_loan, lent_bytes
     cdef Loan self = Loan.__new__(Loan)
+    hook_forks()
     self.loan = loan[0]
     self.epoch = pf_epoch()
     self.ring = ring

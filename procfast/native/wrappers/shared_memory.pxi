@@ -25,6 +25,7 @@ cdef int check_named(int rc, object name) except -1:
 
 def segment_owner():
     """The number that stands for this process in what it creates; 0 where segments carry no records."""
+    hook_forks()
     pf_shm_owner_refresh(&this_process, True)
     return this_process.id
 
