@@ -21,24 +21,27 @@ def change(given: dict, go, seen) -> None:
     given["list"].append("child")
 
 
-def relations(cell, q, depth: int) -> None:
-    """Tells who is who; so does its child, and the child of that."""
+def relations(cell, q, seen, depth: int) -> None:
+    """Tells who is who; so does its child, and the child of that. Ends when its parent has seen it alive."""
     me, parent = multiprocessing.current_process(), multiprocessing.parent_process()
-    child = context(cell).Process(target=relations, args=(cell, q, depth - 1)) if depth else None
-    before = multiprocessing.active_children()
-    if child:
+    ctx, child, active = context(cell), None, multiprocessing.active_children()
+    if depth:
+        event = ctx.Event()
+        child = ctx.Process(target=relations, args=(cell, q, event, depth - 1))
         child.start()
+        active += multiprocessing.active_children()
+        event.set()
     q.put(
         {
             "me": (me.name, os.getpid(), me.pid, me.is_alive(), me._identity),
             "parent": (parent.name, parent.pid, parent.ident, parent.is_alive()),
-            "before": before,
-            "active": [p.name for p in multiprocessing.active_children() if p is child],
+            "active": [p.name for p in active],
             "child": (child.name, child.pid) if child else None,
         }
     )
     if child:
         child.join()
+    seen.wait()
 
 
 def signals(q, number: int) -> None:

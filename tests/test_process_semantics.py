@@ -415,8 +415,13 @@ def test_relations(ctx):
     main = multiprocessing.current_process()
     assert main.is_alive()
     assert multiprocessing.parent_process() is None
-    p = ctx.Process(target=process_workers.relations, args=(workers.cell_of(ctx), q, 2), name="A")
+    seen = ctx.Event()
+    p = ctx.Process(
+        target=process_workers.relations, args=(workers.cell_of(ctx), q, seen, 2), name="A"
+    )
     p.start()
+    assert p in multiprocessing.active_children()
+    seen.set()
     told = sorted((q.get() for _ in range(3)), key=lambda one: len(one["me"][-1]))
     assert ended(p) == 0
     pids = [os.getpid(), p.pid]
@@ -424,10 +429,10 @@ def test_relations(ctx):
     for one in told:
         assert one["me"] == (names[-1], pids[-1], pids[-1], True, identity)
         assert one["parent"] == (names[-2], pids[-2], pids[-2], True)
-        assert one["before"] == []  # what the parent has started is none of the child's
+        # what the parent has started is none of the child's
+        assert one["active"] == ([one["child"][0]] if one["child"] else [])
         if one["child"]:
             name, pid = one["child"]
-            assert one["active"] == [name]
             identity = (*identity, 1)
             assert name.endswith("-" + ":".join(map(str, identity)))
             names.append(name)
