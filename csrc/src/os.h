@@ -85,6 +85,7 @@ int pf__pidfd_signal(int fd, int signum);
 int pf__pidfd_status(int fd, int *status);            /* of one that was reaped; -EAGAIN: not yet; -ENOSYS */
 int pf__parent_death_signal(int signum);
 int pf__subreaper(bool on);
+
 /* inherit.c */
 ssize_t pf__inherited(char *buf, size_t size);
 

@@ -29,6 +29,7 @@ cdef extern from "procfast/self.h" nogil:
     uint64_t pf_epoch()
     pf_thread *pf_thread_self()
     uint64_t pf_pid_namespace()
+    int pf_alone(int fd)
 
 cdef extern from "procfast/shm.h" nogil:
     int pf_shm_map(int fd, uint64_t offset, size_t size, void **addr)

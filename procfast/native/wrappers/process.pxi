@@ -129,3 +129,8 @@ def inherited():
         if n <= room:
             return bytes(buf[:n])
         room = n
+
+
+def alone(int fd):
+    """Have children of fork find this descriptor closed, those of C code too. One at a time."""
+    check(pf_alone(fd))
