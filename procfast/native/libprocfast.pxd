@@ -29,6 +29,7 @@ cdef extern from "procfast/self.h" nogil:
     uint64_t pf_epoch()
     pf_thread *pf_thread_self()
     uint64_t pf_pid_namespace()
+    int pf_alone(int fd)
 
 cdef extern from "procfast/shm.h" nogil:
     int pf_shm_map(int fd, uint64_t offset, size_t size, void **addr)
@@ -273,6 +274,9 @@ cdef extern from "procfast/child.h" nogil:
     int pf_child_signal(const pf_child *c, int signum)
     int pf_parent_open()
     int pf_end_with(int fd)
+
+cdef extern from "procfast/inherit.h" nogil:
+    Py_ssize_t pf_inherited(void *buf, size_t size)
 
 cdef extern from "procfast/futex.h" nogil:
     int pf_futex_add_wake(void *word, unsigned shift, int n)
