@@ -305,6 +305,21 @@ def test_fork_says_that_the_system_has_too_many(posix, monkeypatch, code, files,
     assert caught.value.errno == code
 
 
+@pytest.mark.parametrize("allowed", [2, 3])
+def test_second_fork_fails(posix, inside, notes, allowed):
+    """Told as the first one's failure is; nothing is left."""
+    note, read = notes
+
+    def body():
+        resource.setrlimit(resource.RLIMIT_NPROC, (allowed, allowed))
+        with pytest.raises(BlockingIOError, match=r"nothing was started: fork: RLIMIT_NPROC"):
+            posix.spawn_detached(note, "ran")
+        assert not supervisor.descendants(os.getpid())
+
+    inside(body, NOBODY - allowed)  # a user who has no other process
+    assert read(0.05) is None
+
+
 def test_fork_in_a_namespace_that_has_ended(python, script, backend):
     rights = [] if os.geteuid() == 0 else ["--map-root-user"]
     text = script(PROGRAM + """
@@ -1231,7 +1246,7 @@ def test_process_between_is_killed(posix, reaping, notes, where):
                 os.kill(os.getpid(), KILLED)
 
         at_fork(where, die)
-        with pytest.raises(ChildProcessError, match=r"between .*killed by SIGKILL"):
+        with pytest.raises(ChildProcessError, match=r"has ended too early, killed by SIGKILL"):
             posix.spawn_detached(note, "ran")
         until(lambda: not supervisor.descendants(here))
 
