@@ -8,6 +8,7 @@ module is an error.
 import contextlib
 import faulthandler
 import gc
+import importlib
 import multiprocessing
 import os
 import signal
@@ -202,6 +203,9 @@ def pytest_runtest_makereport(item, call):
 def _helpers() -> set[int]:
     """The standard library's own servants, which outlive a test by design."""
     pids = {forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid}
+    native = sys.modules.get("procfast.native.forkserver")
+    if native and native._server:
+        pids.add(native._server.pid)
     return {pid for pid in pids if pid}
 
 
@@ -265,6 +269,8 @@ def _servants():
     resource_tracker.ensure_running()
     import procfast
 
+    with contextlib.suppress(ImportError):
+        importlib.import_module("procfast.native.forkserver").ensure_running()
     for name in BACKENDS:
         with contextlib.suppress(ImportError):  # the test that needs it says so
             ctx = procfast.get_context("fork", backend=name)

@@ -587,3 +587,30 @@ def make_segment(q, data: bytes, backend: str) -> None:
 def change_list(values) -> None:
     values[1] = 99
     values.shm.close()
+
+
+# -- for the fork server --------------------------------------------------------------------------
+
+
+def echo_socket(sock, q) -> None:
+    q.put(sock.recv(100))
+
+
+def exit_with_length(value) -> None:
+    sys.exit(len(value))
+
+
+def wait_until(what, within: float = 20.0) -> None:
+    end = time.monotonic() + within
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+def is_gone(pid: int) -> bool:
+    """Ended; a zombie counts, it waits for somebody else."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True

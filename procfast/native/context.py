@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing.context
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.context import BaseContext
 
 from ..context import BackendContext, public_names
@@ -144,6 +144,17 @@ class Context(BackendContext):
     def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
         """An array of ctypes in shared memory."""
         return _values().RawArray(typecode_or_type, size_or_initializer)
+
+    def set_forkserver_preload(self, module_names: Sequence[str]) -> None:
+        """Modules that the fork server imports before it forks, for all backends; to be called before it is launched.
+
+        Unless this is called, it imports what the main module begins by importing. With "__main__" in the list it
+        runs all of the main module, once, and its processes do not.
+        """
+        super().set_forkserver_preload(module_names)  # type: ignore[arg-type]
+        from . import forkserver
+
+        forkserver.named = module_names
 
     def SharedMemory(
         self,

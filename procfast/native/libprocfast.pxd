@@ -280,6 +280,20 @@ cdef extern from "procfast/futex.h" nogil:
 
 # --- the raw POSIX layer (wrappers/posix.pxi)
 
+cdef extern from "procfast/family.h" nogil:
+    cdef struct pf_child_event:
+        int pid
+        uint32_t uid
+        int signo, status, code
+    int pf_waitpid(int pid, int options, int *status)
+    int pf_waitid(int idtype, unsigned id, int options, pf_child_event *event)
+    int pf_pidfd_open(int pid)
+    int pf_pidfd_signal(int fd, int signum)
+    int pf_pidfd_wait(int fd, int64_t deadline)
+    int pf_pidfd_status(int fd, int *status)
+    int pf_parent_death_signal(int signum)
+    int pf_subreaper(bint on)
+
 cdef extern from "procfast/pipe.h" nogil:
     int pf_pipe_open(int *fds)
     int pf_read_all(int fd, void *data, size_t size, size_t *done, int64_t deadline)

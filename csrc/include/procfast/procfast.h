@@ -16,6 +16,7 @@
 #include "ring.h"
 #include "link.h"
 #include "child.h"
+#include "family.h"
 #include "arena.h"
 #include "lock.h"
 #include "sem.h"

@@ -12,6 +12,8 @@ cdef class Child:
 
     Child(pid, pipe=-1): `pipe` is the read end of a pipe whose write end only the child keeps, for
     platforms without a descriptor for processes; it stays the caller's, who keeps it open.
+    Child(pid, pidfd=fd): a process that need not be a child of this one; the pidfd is this object's. It
+    is reaped by its own parent, so wait() tells the exit code only where the kernel does.
     OSError where the child can't be watched.
     """
 
@@ -20,7 +22,10 @@ cdef class Child:
     cdef bint gone  # it had ended and was reaped before it could be watched (SIGCHLD is ignored)
     cdef bint lent  # the descriptor is the caller's
 
-    def __cinit__(self, int pid, int pipe=-1):
+    def __cinit__(self, int pid, int pipe=-1, *, int pidfd=-1):
+        if pidfd >= 0:
+            self.c.pid, self.c.fd, self.c.exact = pid, pidfd, True
+            return
         self.c.fd = -1
         cdef int rc = pf_child_open(&self.c, pid)
         if rc == -ESRCH:
