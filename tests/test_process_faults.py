@@ -471,8 +471,11 @@ def test_interrupt_to_the_group(program):
     for kind in ("sleep", "busy", "queue", "lock", "event", "connection", "child", "read"):
         assert f"Process blocked-{kind}:\n" in err
     assert err.count("KeyboardInterrupt") >= 10
+    end = time.monotonic() + SLACK  # servants of the standard library end by themselves a moment later
     with pytest.raises(ProcessLookupError):
-        os.killpg(p.pid, 0)
+        while time.monotonic() < end:
+            os.killpg(p.pid, 0)
+            time.sleep(0.05)
 
 
 # -- the parent is killed -------------------------------------------------------------------------
