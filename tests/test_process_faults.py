@@ -471,7 +471,9 @@ def test_interrupt_to_the_group(program):
     for kind in ("sleep", "busy", "queue", "lock", "event", "connection", "child", "read"):
         assert f"Process blocked-{kind}:\n" in err
     assert err.count("KeyboardInterrupt") >= 10
-    end = time.monotonic() + SLACK  # servants of the standard library end by themselves a moment later
+    end = (
+        time.monotonic() + SLACK
+    )  # servants of the standard library end by themselves a moment later
     with pytest.raises(ProcessLookupError):
         while time.monotonic() < end:
             os.killpg(p.pid, 0)

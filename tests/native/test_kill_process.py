@@ -88,7 +88,7 @@ def test_signalled_at_any_moment(native, rng, signum, capfd):
         p.start()
         assert os.getpid() == me
         spin(rng.uniform(0, LONGEST[method]))
-        os.kill(p.pid, signum)
+        p.interrupt() if signum == signal.SIGINT else p.terminate()
         p.join(WITHIN)
         assert p.exitcode in (0, 1, -signum)
         p.close()
