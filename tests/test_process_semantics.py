@@ -290,7 +290,7 @@ def test_order_of_the_end(program, ctx):
             os.write(1, text.encode() + b"\\n")
 
         def late():
-            time.sleep(0.1)
+            time.sleep(0.3)
             say("thread")
 
         class Object:
@@ -303,9 +303,9 @@ def test_order_of_the_end(program, ctx):
             util.Finalize(None, say, ("-5",), exitpriority=-5)
             util.Finalize(None, say, ("0",), exitpriority=0)
             util.Finalize(None, say, ("10",), exitpriority=10)
-            threading.Thread(target=late).start()
             grandchild = ctx.Process(target=say, args=("grandchild",))
             grandchild.start()
+            threading.Thread(target=late).start()
             say("end of child")
 
         kept = []
