@@ -206,7 +206,13 @@ def _helpers() -> set[int]:
     native = sys.modules.get("procfast.native.forkserver")
     if native and native._server:
         pids.add(native._server.pid)
-    return {pid for pid in pids if pid}
+    return {pid for pid in pids if pid} | {spare.pid for spare in _spares()}
+
+
+def _spares() -> list:
+    """The interpreter that the native backend keeps for the next start by spawn, if it does."""
+    module = sys.modules.get("procfast.native.spare")
+    return module._spares if module else []
 
 
 def _descriptors() -> dict[str, str]:
@@ -214,6 +220,9 @@ def _descriptors() -> dict[str, str]:
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # the listing's own
             found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+    for spare in _spares():
+        for fd in spare.filenos():
+            found.pop(str(fd), None)
     return found
 
 

@@ -86,6 +86,9 @@ int pf__pidfd_status(int fd, int *status);            /* of one that was reaped;
 int pf__parent_death_signal(int signum);
 int pf__subreaper(bool on);
 
+/* inherit.c */
+ssize_t pf__inherited(char *buf, size_t size);
+
 /* pipe.c */
 int pf__pipe_open(int fds[2]);                        /* close-on-exec from the first moment */
 ssize_t pf__pipe_now(int fd, bool out, void *data, size_t size); /* read or write what does not block; -EAGAIN */

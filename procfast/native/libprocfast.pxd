@@ -275,6 +275,9 @@ cdef extern from "procfast/child.h" nogil:
     int pf_parent_open()
     int pf_end_with(int fd)
 
+cdef extern from "procfast/inherit.h" nogil:
+    Py_ssize_t pf_inherited(void *buf, size_t size)
+
 cdef extern from "procfast/futex.h" nogil:
     int pf_futex_add_wake(void *word, unsigned shift, int n)
 

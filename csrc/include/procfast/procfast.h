@@ -17,6 +17,7 @@
 #include "link.h"
 #include "child.h"
 #include "family.h"
+#include "inherit.h"
 #include "arena.h"
 #include "lock.h"
 #include "sem.h"
