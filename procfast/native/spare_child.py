@@ -5,6 +5,7 @@ Imported there before any code of the user's; it imports what any spawned proces
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import multiprocessing.resource_tracker  # noqa: F401 - it is spawn_main's
@@ -65,27 +66,17 @@ def _next_task(
     poll.register(fd, select.POLLIN)
     poll.register(parent, select.POLLIN)
     sock = socket.socket(fileno=fd)
-    _tell(sock, b"r")
-    while True:
-        if parent in dict(poll.poll()):
-            _end()
-        kind, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(4 * MOST))
-        if not kind:
-            _end()
-        if kind == b"?":
-            _tell(sock, b"!")
-            continue
-        sock.detach()
-        fds = [number for _, _, data in ancillary for number in memoryview(data).cast("i")]
-        with open(fd, "rb", 0, closefd=False) as file:
-            return fds, pickle.load(file)
-
-
-def _tell(sock: socket.socket, what: bytes) -> None:
-    try:
-        sock.send(what)
-    except BrokenPipeError:
-        return  # it has sent all that it had to say
+    with contextlib.suppress(BrokenPipeError):  # the parent has said already what it had to say
+        sock.send(b"r")
+    if parent in dict(poll.poll()):
+        _end()
+    kind, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(4 * MOST))
+    if not kind:
+        _end()
+    sock.detach()
+    fds = [number for _, _, data in ancillary for number in memoryview(data).cast("i")]
+    with open(fd, "rb", 0, closefd=False) as file:
+        return fds, pickle.load(file)
 
 
 def _end() -> NoReturn:

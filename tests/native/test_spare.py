@@ -565,6 +565,7 @@ def test_killed_spare_that_comes_up(ctx, kept):
     run(ctx)
     pid = spare._spares[0].pid
     os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert run(ctx) != pid
     assert not os.path.exists(f"/proc/{pid}")
 
