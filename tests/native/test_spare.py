@@ -201,6 +201,54 @@ def test_a_child_sees_what_a_cold_one_sees(python, script, tmp_path, daemon, fla
     assert warm == cold
 
 
+def test_modules_that_have_come_since(ctx, kept, tmp_path, monkeypatch):
+    """An interpreter remembers what was in a directory until the time of its last change is another."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pid = kept()
+    assert run(ctx) == pid  # with this sys.path
+    pid = kept()
+    times = tmp_path.stat()
+    (tmp_path / "come_late.py").write_text("")
+    os.utime(tmp_path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert run(ctx, spawn_workers.load, "come_late") == pid
+
+
+def test_position_of_stdin(script, tmp_path):
+    """An interpreter notes it when it begins; the parent has read on since."""
+    file = tmp_path / "digits"
+    file.write_text("0123456789")
+    path = script(
+        """
+import os, sys, time
+if __name__ == "__mp_main__":
+    sys.stdin.buffer.seek(2)
+    print(sys.stdin.read(), flush=True)
+def nothing():
+    pass
+if __name__ == "__main__":
+    import procfast
+    from procfast.native import spare
+    ctx = procfast.get_context("spawn", backend="native")
+    for position in (0, 1, 2, 4):
+        os.lseek(0, position, os.SEEK_SET)
+        kept = [s.pid for s in spare._spares]
+        p = ctx.Process(target=nothing)
+        p.start()
+        p.join()
+        print(kept == [p.pid], flush=True)
+        while spare._spares and os.readlink(f"/proc/{spare._spares[0].pid}/fd/2") != "/dev/null":
+            time.sleep(0.01)
+"""
+    )
+    with open(file) as stdin:
+        done = subprocess.run(
+            [sys.executable, path], stdin=stdin, stdout=subprocess.PIPE, text=True, check=True
+        )
+    assert done.stdout.split() == [
+        word for warm in ("False", "False", "True", "True") for word in ("23456789", warm)
+    ]
+
+
 # -- anything else than a fresh interpreter would be ----------------------------------------------
 
 
