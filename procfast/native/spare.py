@@ -111,7 +111,7 @@ class Spare:
 
     def _fits(self, path: list[str]) -> bool:
         """Whether a fresh interpreter would be the same, and nothing has happened to this one."""
-        if self._key != key(path):
+        if not self.held() or self._key != key(path):
             return False
         try:
             # out of sight where a sandbox (Landlock) has closed round this process since
@@ -185,10 +185,7 @@ def take() -> Spare | None:
     if spare.owner != os.getpid():  # this process was forked by C code
         spare.forget()
         return None
-    if spare.held():
-        return spare
-    spare.end()
-    return None
+    return spare
 
 
 def started(path: list[str], modules: list[str]) -> None:

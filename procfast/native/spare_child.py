@@ -18,10 +18,6 @@ import sys
 
 from . import process  # noqa: F401 - what any process of ours imports when it unpickles itself
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
-
 MOST = 253  # descriptors in one message: SCM_MAX_FD
 
 
@@ -42,17 +38,12 @@ def wait(fd: int, parent: int, modules: list[str]) -> dict[str, int]:
             importlib.import_module(module)
         gc.freeze()  # what is here stays to the end, when looking through it would take as long as all the rest
         fds, task = _next_task(fd, parent)
-    except (
-        BaseException
-    ):  # the parent has ended, or gone on without this one: nobody wants to hear of it
-        os._exit(1)
+    except BaseException:
+        os._exit(1)  # the parent has ended, or gone on without this one: nobody wants to hear of it
     os.close(fd)
     os.close(parent)
     numbers, arguments, mask, sys.orig_argv = task
     _place(dict(zip(numbers, fds, strict=True)))
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if stream.seekable():
-            stream.buffer.tell()  # it remembers where the file was when the interpreter began
     sys.path_importer_cache.clear()  # directories may have other contents by now
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return arguments
@@ -68,19 +59,15 @@ def _next_task(
     sock = socket.socket(fileno=fd)
     with contextlib.suppress(BrokenPipeError):  # the parent has said already what it had to say
         sock.send(b"r")
-    if parent in dict(poll.poll()):
-        _end()
+    if fd not in dict(poll.poll()):
+        os._exit(0)
     kind, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(4 * MOST))
     if not kind:
-        _end()
+        os._exit(0)
     sock.detach()
     fds = [number for _, _, data in ancillary for number in memoryview(data).cast("i")]
     with open(fd, "rb", 0, closefd=False) as file:
         return fds, pickle.load(file)
-
-
-def _end() -> NoReturn:
-    os._exit(0)
 
 
 def _place(where: dict[int, int]) -> None:
