@@ -55,6 +55,7 @@ _lending: list[socket.socket] = []  # the servers' ends of socket pairs, while t
 PROGRAM = """\
 import sys
 sys.path[:] = {path!a}
+import multiprocessing
 from procfast.native.forkserver_process import main
 main({control}, {order})
 """
