@@ -359,6 +359,22 @@ def test_threads_that_end_for_a_fork_hinder_nothing(run):
     assert imported_once(lines)
 
 
+def test_ensure_running_after_install(run):
+    """What programs call to have the server launched early."""
+    lines = run(
+        """
+        main:
+        procfast.install()
+        from multiprocessing import forkserver
+        forkserver.ensure_running()
+        print(os.path.exists(f"/proc/{server()}"), forkserver._forkserver._forkserver_pid)
+        procfast.uninstall()
+        print(forkserver.ensure_running.__module__)
+        """
+    )
+    assert lines == ["True None", "multiprocessing.forkserver"]
+
+
 def test_install_comes_before_imports(run):
     lines = run(
         "main:\nctx = procfast.get_context('forkserver')\nprint(run(ctx))\n",
@@ -771,3 +787,41 @@ def test_process_that_nobody_waits_for(run):
         """
     )
     assert lines == ["gone"]
+
+
+def test_without_pidfds(run):
+    """As on other systems: the line takes their place."""
+    lines = run(
+        """
+        from multiprocessing.connection import wait
+        import multiprocessing
+        def watch(q):
+            parent = multiprocessing.parent_process()
+            q.put(parent.is_alive())
+            parent.join(20)
+            os.write(1, b"ended %d\\n" % parent.is_alive())
+        main:
+        from procfast.native import popen_forkserver
+        def none(): raise OSError(38, "none here")
+        popen_forkserver.parent_open = none
+        ctx.set_forkserver_preload(["lacks"])
+        print(run(ctx), run(ctx, sys.exit, (3,)), run(ctx, len, (bytes(2_000_000),)))
+        p = start(ctx, time.sleep, (60,))
+        p.join(0.1)
+        print(p.is_alive(), p.exitcode, wait([p.sentinel], 0))
+        p.terminate()
+        print(wait([p.sentinel], 20) == [p.sentinel], p.exitcode)
+        p.terminate()
+        q = ctx.SimpleQueue()
+        p = start(ctx, watch, (q,))
+        print(q.get(), flush=True)
+        os._exit(0)
+        """,
+        lacks="""
+        import os
+        from procfast.native import forkserver_process
+        def none(): raise OSError(38, "none here")
+        forkserver_process.parent_open = none
+        """,
+    )
+    assert lines == ["0 3 0", "True None []", "True -15", "True", "ended 0"]
