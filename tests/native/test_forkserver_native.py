@@ -831,7 +831,7 @@ def test_without_pidfds(run):
 
 def test_server_killed_at_random(run):
     """Four threads start processes, a fifth kills servers: each process runs once, and no start fails."""
-    kills = max(5, KILLS // 10)
+    kills = max(5, KILLS // 25)
     lines = run(
         """
         import collections, random
