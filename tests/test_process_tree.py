@@ -284,6 +284,7 @@ def test_tree(posix, start):
                 if os.fork() == 0:
                     sleep()
                 sleep()
+            time.sleep(0.03)  # ages are told in ticks, and pids may begin anew
         if os.fork() == 0:
             if os.fork() == 0:
                 sleep()  # an orphan, of the same group
