@@ -41,9 +41,9 @@ def install() -> None:
         registry |= chosen.contexts
         _undo.append(lambda: registry.update(CONCRETE))
         _set(spawn, "get_preparation_data", _carrying_install(spawn.get_preparation_data))
-        _set_when_loaded(
-            "multiprocessing.shared_memory", "SharedMemory", chosen.__name__.rpartition(".")[0]
-        )
+        package = chosen.__name__.rpartition(".")[0]
+        _set_when_loaded("multiprocessing.shared_memory", "SharedMemory", package)
+        _set_when_loaded("multiprocessing.forkserver", "ensure_running", package)
 
 
 def uninstall() -> None:
@@ -60,7 +60,7 @@ def _set(module: ModuleType, name: str, value: object) -> None:
 
 
 def _set_when_loaded(module_name: str, name: str, package: str) -> None:
-    """Set a class of a submodule that few programs load, now or when it is loaded.
+    """Set a name of a submodule that few programs load, now or when it is loaded.
 
     Ours is in the module of the same name of the backend's package.
     """

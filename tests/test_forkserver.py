@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import py_compile
 import re
 import signal
 import socket
@@ -101,6 +102,23 @@ def test_main_of_a_package(run, python, tmp_path):
     )
     lines = python("-m", "package.tool").stdout.splitlines()
     assert lines == ["__main__", "__mp_main__", "f", "0"]
+
+
+@pytest.mark.parametrize("then", ["pass", "os.unlink(__file__)"])
+def test_compiled_program(run, python, tmp_path, then):
+    """There is no source to be read; and in the end no file."""
+    run("def f(): print('f', flush=True)\nmain:\npass\n")
+    more = (
+        "    p = ctx.Process(target=f); p.start(); p.join(); print(p.exitcode, flush=True)\n"
+        f"    {then}\n"
+        "    p = ctx.Process(target=f); p.start(); p.join(); print(p.exitcode)\n"
+    )
+    with open(tmp_path / "program.py", "a") as file:
+        file.write(more)
+    expected = ["f", "0", *(["f", "0"] if then == "pass" else ["1"])]
+    py_compile.compile(str(tmp_path / "program.py"), str(tmp_path / "program.pyc"))
+    assert python("program.py").stdout.split() == expected
+    assert python("program.pyc").stdout.split() == expected
 
 
 def test_program_without_a_file(backend, python):

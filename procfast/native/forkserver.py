@@ -18,7 +18,6 @@ import errno
 import os
 import pickle
 import select
-import signal
 import socket
 import struct
 import sys
@@ -55,6 +54,7 @@ _lending: list[socket.socket] = []  # the servers' ends of socket pairs, while t
 PROGRAM = """\
 import sys
 sys.path[:] = {path!a}
+import multiprocessing
 from procfast.native.forkserver_process import main
 main({control}, {order})
 """
@@ -112,12 +112,11 @@ class Server:
         self._identity = os.fstat(self.control.fileno()).st_ino
 
     def intact(self) -> bool:
-        """Is it this process's, and has nobody closed all descriptors?"""
+        """Is the control still what is behind its descriptor? Some programs close all that they have."""
         try:
-            inode = os.fstat(self.control.fileno()).st_ino
+            return os.fstat(self.control.fileno()).st_ino == self._identity
         except OSError:
             return False
-        return self.owner == os.getpid() and inode == self._identity
 
     def ended(self, within: float = 0.0) -> bool:
         """Has it ended, or does it within some seconds? It is no zombie afterwards."""
@@ -160,8 +159,8 @@ def ensure_running(process_obj: BaseProcess | None = None) -> Server:
     with _lock:
         before = _server
         if before is not None:
-            if not before.intact():
-                _lost.append(before)  # its descriptors are others' by now: they must not be closed
+            if before.owner != os.getpid() or not before.intact():
+                _lost.append(before)  # not to be closed: its descriptors are others' by now
             elif not before.ended():
                 return before
             else:
@@ -205,12 +204,9 @@ def start(process_obj: BaseProcess, data: memoryview, fds: Sequence[int]) -> Sta
 def _fate(server: Server) -> str:
     code = server.exitcode
     if code is None:
-        return "ended"
-    return (
-        f"was killed by {signal.Signals(-code).name}"
-        if code < 0
-        else f"ended with exit code {code}"
-    )
+        return f"(pid {server.pid}) ended"
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return f"(pid {server.pid}) {how}"
 
 
 def _send_some(line: Line, data: memoryview) -> int:
@@ -319,7 +315,10 @@ def _after_fork() -> None:
         theirs.close()
     _lending.clear()
     if _server is not None:
-        _server.control.close()
+        if _server.intact():
+            _server.control.close()
+        else:
+            _lost.append(_server)
         _server = None
 
 

@@ -68,18 +68,27 @@ class Popen(popen.Popen, multiprocessing.popen_forkserver.Popen):
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait at most `timeout` seconds (None: for ever) for the end; the exit code, or None."""
         end = None if timeout is None else time.monotonic() + timeout
-        while self.returncode is None:
-            left = _left(end)
-            if forkserver.readable(
-                self._line.fileno(), _LOOK if left is None else min(left, _LOOK)
-            ):
-                self.returncode = self._told(end)
-            elif self._exact and forkserver.readable(self.sentinel, 0):
-                forkserver.readable(self._line.fileno(), _LAG)
-                self.returncode = self._told(0.0)
-            if end is not None and time.monotonic() >= end:
-                break
+        try:
+            while self.returncode is None:
+                code = self._look(end)
+                if code is not None:  # another thread may have been told meanwhile
+                    self.returncode = code
+                elif end is not None and time.monotonic() >= end:
+                    break
+        except (OSError, ValueError):
+            if self.returncode is None:
+                raise  # else another thread was told first, and has closed the line
         return self.returncode
+
+    def _look(self, end: float | None) -> int | None:
+        """Wait for a while, at most until `end`."""
+        left = _left(end)
+        if forkserver.readable(self._line.fileno(), _LOOK if left is None else min(left, _LOOK)):
+            return self._told(end)
+        if self._exact and forkserver.readable(self.sentinel, 0):
+            forkserver.readable(self._line.fileno(), _LAG)
+            return self._told(0.0)
+        return None
 
     def _told(self, end: float | None) -> int | None:
         """How it ended, by its server's word; or, that being gone, by the kernel's, until `end`."""

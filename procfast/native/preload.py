@@ -14,6 +14,7 @@ no process may be forked beside one.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import gc
 import importlib.util
@@ -52,9 +53,12 @@ def preload(file: BinaryIO, control: int) -> Callable[[], None]:
     here._inheriting = True  # as in a child, which must not start processes now
     try:
         if "__main__" in order["preload"] and not order["whole_main"]:
-            for name, step in _imports_of_main(prepare, order["hint"]):
-                if name in order["spoilt"] or not state.take(name, step):
-                    break
+            with contextlib.suppress(
+                Exception
+            ):  # no source, for one; each child will look for itself
+                for name, step in _imports_of_main(prepare, order["hint"]):
+                    if name in order["spoilt"] or not state.take(name, step):
+                        break
         for name, step in _named(order["preload"], order["whole_main"], prepare):
             if name not in order["spoilt"]:
                 state.take_named(name, step)
@@ -252,7 +256,10 @@ class _State:
             return False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:
+                return True
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
@@ -286,8 +293,11 @@ class _State:
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
-        os.chdir(self.cwd)
-        os.execve(sys.orig_argv[0], sys.orig_argv, self.environ)
+        try:
+            os.chdir(self.cwd)
+            os.execve(sys.orig_argv[0], sys.orig_argv, self.environ)
+        finally:
+            os._exit(1)  # it did not work; the next server will not try
 
 
 def _threads() -> int:
@@ -299,6 +309,8 @@ def _threads() -> int:
 
 
 def _has_children() -> bool:
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return False
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

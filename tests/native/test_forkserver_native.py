@@ -4,6 +4,7 @@ import os
 import textwrap
 
 import pytest
+from victims import KILLS, SEED
 
 PRELUDE = """
 import os, signal, sys, threading, time
@@ -359,6 +360,22 @@ def test_threads_that_end_for_a_fork_hinder_nothing(run):
     assert imported_once(lines)
 
 
+def test_ensure_running_after_install(run):
+    """What programs call to have the server launched early."""
+    lines = run(
+        """
+        main:
+        procfast.install()
+        from multiprocessing import forkserver
+        forkserver.ensure_running()
+        print(os.path.exists(f"/proc/{server()}"), forkserver._forkserver._forkserver_pid)
+        procfast.uninstall()
+        print(forkserver.ensure_running.__module__)
+        """
+    )
+    assert lines == ["True None", "multiprocessing.forkserver"]
+
+
 def test_install_comes_before_imports(run):
     lines = run(
         "main:\nctx = procfast.get_context('forkserver')\nprint(run(ctx))\n",
@@ -571,7 +588,8 @@ def test_server_cannot_be_launched(run):
         print(run(ctx))
         """
     )
-    assert lines == ["[Errno 10] the fork server ended with exit code 255, 3 times in a row", "0"]
+    assert "the fork server (pid " in lines[0]
+    assert lines[0].endswith("ended with exit code 255, 3 times in a row") and lines[1] == "0"
 
 
 def test_server_out_of_descriptors(run):
@@ -771,3 +789,94 @@ def test_process_that_nobody_waits_for(run):
         """
     )
     assert lines == ["gone"]
+
+
+def test_without_pidfds(run):
+    """As on other systems: the line takes their place."""
+    lines = run(
+        """
+        from multiprocessing.connection import wait
+        import multiprocessing
+        def watch(q):
+            parent = multiprocessing.parent_process()
+            q.put(parent.is_alive())
+            parent.join(20)
+            os.write(1, b"ended %d\\n" % parent.is_alive())
+        main:
+        from procfast.native import popen_forkserver
+        def none(): raise OSError(38, "none here")
+        popen_forkserver.parent_open = none
+        ctx.set_forkserver_preload(["lacks"])
+        print(run(ctx), run(ctx, sys.exit, (3,)), run(ctx, len, (bytes(2_000_000),)))
+        p = start(ctx, time.sleep, (60,))
+        p.join(0.1)
+        print(p.is_alive(), p.exitcode, wait([p.sentinel], 0))
+        p.terminate()
+        print(wait([p.sentinel], 20) == [p.sentinel], p.exitcode)
+        p.terminate()
+        q = ctx.SimpleQueue()
+        p = start(ctx, watch, (q,))
+        print(q.get(), flush=True)
+        os._exit(0)
+        """,
+        lacks="""
+        import os
+        from procfast.native import forkserver_process
+        def none(): raise OSError(38, "none here")
+        forkserver_process.parent_open = none
+        """,
+    )
+    assert lines == ["0 3 0", "True None []", "True -15", "True", "ended 0"]
+
+
+def test_server_killed_at_random(run):
+    """Four threads start processes, a fifth kills servers: each process runs once, and no start fails."""
+    kills = max(5, KILLS // 25)
+    lines = run(
+        """
+        import collections, random
+        def work(fd, number): os.write(fd.fileno(), b"%d " % number)
+        main:
+        ctx.set_forkserver_preload([])
+        rng = random.Random(int(os.environ["SEED"]))
+        kills = int(os.environ["KILLS"])
+        import socket
+        out, into = socket.socketpair()
+        codes, failed, done = {}, [], threading.Event()
+        def starter(first):
+            number = first
+            while not done.is_set():
+                try:
+                    p = start(ctx, work, (into, number))
+                except OSError as error:
+                    failed.append(error)
+                else:
+                    p.join(30)
+                    codes[number] = p.exitcode
+                    p.close()
+                number += 4
+        threads = [threading.Thread(target=starter, args=(i,)) for i in range(4)]
+        run(ctx, work, (into, 10**6))
+        for t in threads: t.start()
+        texts = []
+        reader = threading.Thread(target=lambda: [texts.append(x) for x in iter(lambda: out.recv(65536), b"")])
+        reader.start()
+        from procfast.native import forkserver
+        for _ in range(kills):
+            victim = forkserver._server
+            time.sleep(rng.random() * 0.01)
+            os.kill(victim.pid, 9)
+            wait_until(lambda: forkserver._server is not victim and forkserver._server.answered)
+        done.set()
+        for t in threads: t.join()
+        into.shutdown(socket.SHUT_RDWR)
+        reader.join()
+        ran = collections.Counter(map(int, b"".join(texts).split()))
+        del ran[10**6]
+        print(set(codes.values()) <= {0, 255}, max(ran.values()), sorted(set(ran) - set(codes)))
+        print([number for number, code in codes.items() if code == 0 and number not in ran])
+        print(len(codes) > kills, failed)
+        """,
+        env={"SEED": str(SEED), "KILLS": str(kills)},
+    )
+    assert lines == ["True 1 []", "[]", "True []"], f"PROCFAST_SEED={SEED}"

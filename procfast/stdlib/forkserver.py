@@ -1,0 +1,5 @@
+"""The standard library's fork server."""
+
+from multiprocessing.forkserver import ensure_running
+
+__all__ = ["ensure_running"]
