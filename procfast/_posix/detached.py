@@ -235,3 +235,4 @@ def _live(target: Callable[..., object], args: tuple[Any, ...]) -> int:
         return process_obj._bootstrap(None)  # type: ignore[attr-defined, no-any-return]
     finally:
         atexit._run_exitfuncs()
+        util._flush_std_streams()  # type: ignore[attr-defined]
