@@ -1,37 +1,55 @@
-"""The double fork: a process that nobody waits for, and that never becomes a zombie of ours.
+"""The double fork: a process that nobody here waits for, and that never becomes a zombie of ours.
 
-The child forks and leaves at once; the grandchild is adopted by the system, which reaps it.
+The process between leaves at once; the detached one is adopted by process 1 (or the nearest subreaper), which reaps
+it. Its pid is known, and so is a failure of its start.
 
     python examples/double_fork.py
 """
 
 import os
-import time
+import warnings
 
 import procfast
+from procfast import posix
+
+
+def work(go, reports):
+    go.get()  # it works on after its starter has gone on
+    reports.put((os.getpid(), os.getppid()))
+
+
+def by_hand(go, reports):
+    """What spawn_detached does, without its answers: no pid, and no error where the second fork fails."""
+    between = posix.fork()
+    if between == 0:
+        os.setsid()
+        if posix.fork() == 0:
+            work(go, reports)
+        posix._exit(0)
+    assert posix.waitpid(between).status == 0
 
 
 def main():
+    # Where process 1 does not reap, spawn_detached warns; this program goes on all the same.
+    warnings.simplefilter("ignore", RuntimeWarning)
     ctx = procfast.get_context("fork")
-    reports = ctx.SimpleQueue()
-    child = os.fork()
-    if child == 0:
-        if os.fork() == 0:
-            time.sleep(0.3)
-            reports.put(os.getpid())  # works on after its parent has left
-        os._exit(0)
+    go, reports = ctx.SimpleQueue(), ctx.SimpleQueue()
 
-    begin = time.monotonic()
-    assert os.waitpid(child, 0) == (child, 0)
-    assert time.monotonic() - begin < 0.25, "only the child was waited for, not the grandchild"
-    grandchild = reports.get()
+    detached = posix.spawn_detached(work, go, reports)  # waits for its start, not for its end
+    go.put(None)
+    assert reports.get() == (detached.pid, detached.parent), "its parent is not this process"
+    print(detached)
     try:
-        os.waitpid(grandchild, 0)
-    except ChildProcessError:
-        pass  # it is not ours to wait for
+        posix.waitpid(detached.pid)
+    except ChildProcessError as error:
+        print(error)  # it is not ours to wait for
     else:
-        raise AssertionError("the grandchild is a child")
+        raise AssertionError("the detached process is a child")
     assert procfast.active_children() == []
+
+    by_hand(go, reports)
+    go.put(None)
+    assert reports.get()[1] != os.getpid()
     print(procfast.backend, "ok")
 
 

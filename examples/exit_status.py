@@ -9,6 +9,7 @@ import signal
 import sys
 
 import procfast
+from procfast import posix
 
 
 def end(how):
@@ -44,21 +45,23 @@ def main():
         process.join()
         assert process.exitcode == code, (how, process.exitcode)
 
-    # The same from the system: an exit code, or the signal that ended it.
-    pid = os.fork()
+    # The same from the system: an ExitStatus is the number that os.waitpid gives, and says what it means.
+    pid = posix.fork()
     if pid == 0:
-        os._exit(7)
-    _, status = os.waitpid(pid, 0)
-    assert os.WIFEXITED(status)
-    assert os.WEXITSTATUS(status) == 7
-    pid = os.fork()
+        posix._exit(7)
+    _, status = posix.waitpid(pid)
+    assert (status.code, status.signal, status.text) == (7, None, "exited with 7")
+    assert status == 7 << 8 and posix.WIFEXITED(status) and posix.WEXITSTATUS(status) == 7
+
+    pid = posix.fork()
     if pid == 0:
         signal.pause()
     os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    assert os.WIFSIGNALED(status)
-    assert os.WTERMSIG(status) == signal.SIGKILL
-    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL  # as Process.exitcode says it
+    _, status = posix.waitpid(pid)
+    assert (status.code, status.signal) == (None, signal.SIGKILL)
+    assert posix.WIFSIGNALED(status) and posix.WTERMSIG(status) == signal.SIGKILL
+    assert status.exitcode == -signal.SIGKILL  # as Process.exitcode says it
+    print(f"pid {pid} was {status}")
     print(procfast.backend, procfast.get_start_method(), "ok")
 
 

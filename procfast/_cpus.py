@@ -21,7 +21,7 @@ def usable_cpus(root: str = "") -> int:
 
 def quotas(root: str = "") -> Iterator[int]:
     """CPUs, rounded up, of each cgroup around this process that has a quota and is to be seen."""
-    for folder in _folders(root):
+    for folder in cgroups("cpu", root):
         try:
             try:  # version 2
                 quota, period = map(int, _text(f"{folder}/cpu.max").split())
@@ -34,8 +34,8 @@ def quotas(root: str = "") -> Iterator[int]:
             yield -(-quota // period)
 
 
-def _folders(root: str) -> Iterator[str]:
-    """This process's cgroups that may limit its CPU time and those around them, wherever they are mounted."""
+def cgroups(controller: str, root: str = "") -> Iterator[str]:
+    """This process's cgroups of a controller ("cpu", "pids") and those around them, wherever they are mounted."""
     try:
         groups, mounts = (_text(f"{root}/proc/self/{file}") for file in ("cgroup", "mountinfo"))
     except OSError:
@@ -50,8 +50,8 @@ def _folders(root: str) -> Iterator[str]:
         kind, _, options = filesystem.split(" ", 2)
         if kind == "cgroup2":
             group = own.get("")
-        elif kind == "cgroup" and "cpu" in options.split(","):
-            group = own.get("cpu")
+        elif kind == "cgroup" and controller in options.split(","):
+            group = own.get(controller)
         else:
             continue
         if group is None or not f"{group}/".startswith(f"{top.rstrip('/')}/"):

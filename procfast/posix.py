@@ -6,6 +6,13 @@ read_into      fill a buffer
 write_all      write everything
 NamedSemaphore a semaphore that any program opens by its name; sem_unlink takes a name away
 MessageQueue   a POSIX message queue, likewise; mq_unlink
+fork           a copy of this process; getpid, getppid, _exit
+wait, waitpid, waitid    how a child ended, as an ExitStatus; WNOHANG and its kin, WIFEXITED and its kin
+reap           the children of fork that have ended, and nobody else's
+autoreap       a block in which the system reaps children
+Pidfd          a process by a descriptor
+spawn_detached a process that is nobody's child here
+become_subreaper, set_parent_death_signal    whose child an orphan becomes; what follows a parent's end
 children       the child processes of a process, as ps shows them: state, flags, command line, memory
 process_tree   a process and all below it, likewise
 

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import forkserver, resource_sharer, resource_tracker
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import supervisor
@@ -204,7 +206,13 @@ def _helpers() -> set[int]:
     native = sys.modules.get("procfast.native.forkserver")
     if native and native._server:
         pids.add(native._server.pid)
-    return {pid for pid in pids if pid}
+    return {pid for pid in pids if pid} | {spare.pid for spare in _spares()}
+
+
+def _spares() -> list:
+    """The interpreter that the native backend keeps for the next start by spawn, if it does."""
+    module = sys.modules.get("procfast.native.spare")
+    return module._spares if module else []
 
 
 def _descriptors() -> dict[str, str]:
@@ -212,6 +220,9 @@ def _descriptors() -> dict[str, str]:
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # the listing's own
             found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+    for spare in _spares():
+        for fd in spare.filenos():
+            found.pop(str(fd), None)
     return found
 
 
@@ -369,3 +380,60 @@ def script(tmp_path):
         return str(path)
 
     return write
+
+
+BUFFERED = {"PYTHONUNBUFFERED": ""}  # whatever the developer has set
+
+
+@dataclass
+class Cellular:
+    """Programs in which `ctx` is the context of this cell, and `run` is a process from start to end."""
+
+    cell: Cell
+    python: Program
+
+    HEAD: ClassVar[str] = """\
+import atexit, logging, multiprocessing, multiprocessing.connection, os, resource, signal, sys, threading, time
+from multiprocessing import util
+import procfast
+
+ctx = procfast.get_context({cell.method!r}, backend={cell.backend.name!r})
+
+def run(target, *args, **kwargs):
+    p = ctx.Process(target=target, args=args, **kwargs)
+    p.start()
+    p.join()
+    return p.exitcode
+
+{functions}
+
+if __name__ == "__main__":
+{main}
+"""
+
+    def write(self, functions: str, main: str) -> str:
+        """The path of the program."""
+        functions = textwrap.dedent(functions)
+        main = textwrap.indent(textwrap.dedent(main), "    ")
+        path = self.python.cwd / "program.py"
+        path.write_text(self.HEAD.format(cell=self.cell, functions=functions, main=main))
+        return str(path)
+
+    def __call__(
+        self, functions: str, main: str, **kwargs: Any
+    ) -> subprocess.CompletedProcess[str]:
+        path = self.write(functions, main)
+        return self.python(path, env=BUFFERED, **kwargs)
+
+    def start(self, functions: str, main: str, **kwargs: Any) -> subprocess.Popen[str]:
+        """Leads a session of its own; its standard output is a pipe."""
+        return subprocess.Popen(
+            [sys.executable, self.write(functions, main)], cwd=self.python.cwd, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
+            env=os.environ | BUFFERED, **kwargs,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def program(cell, python) -> Cellular:
+    return Cellular(cell, python)

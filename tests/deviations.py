@@ -10,6 +10,9 @@ _TORN = "several on one end tear its messages"
 _DEAD = "it waits for the dead for ever"
 _UNLINKED = "its name is gone with the parent's reference, before the child opens it"
 _STATUS = "where the exit status was taken by another, it holds the child for alive for ever"
+_SURVIVES = "its daemonic children outlive a parent that is killed"
+_WRITES = "its start() waits until a dead child reads"
+_OTHERS = "join looks at no other child"
 _BUFFER = "an array with a lock is no buffer"
 
 _TRACKER = "its resource tracker removes what its process has attached to, at that process's exit"
@@ -19,6 +22,25 @@ DEVIATIONS: dict[tuple[str, str], str] = {
     ("stdlib-fork", "test_sigchld_ignored"): _STATUS,
     ("stdlib-spawn", "test_sigchld_ignored"): _STATUS,
     ("stdlib", "test_waited_for_by_another"): _STATUS,
+    ("stdlib-fork", "test_dropped_and_reaped[stdlib-fork-join]"): _OTHERS,
+    ("stdlib-spawn", "test_dropped_and_reaped[stdlib-spawn-join]"): _OTHERS,
+    ("stdlib-fork", "test_sigchld_handler_takes_everything"): _STATUS,
+    ("stdlib-spawn", "test_sigchld_handler_takes_everything"): _STATUS,
+    ("stdlib-fork", "test_sigchld_ignored_for_many"): _STATUS,
+    ("stdlib-spawn", "test_sigchld_ignored_for_many"): _STATUS,
+    ("stdlib-fork", "test_asyncio[stdlib-fork-FastChildWatcher]"): _STATUS,
+    ("stdlib-spawn", "test_asyncio[stdlib-spawn-FastChildWatcher]"): _STATUS,
+    ("stdlib", "test_daemons_end_with_a_killed_parent"): _SURVIVES,
+    ("stdlib", "test_daemons_of_a_killed_child"): _SURVIVES,
+    ("stdlib-fork", "test_orphans_go_on"): "siblings hold the pipe by which it sees its parent end",
+    ("stdlib-fork", "test_exit_code_beyond_all_bounds"): "the child comes back as a second parent",
+    ("stdlib-fork", "test_no_more_processes"): "a fork that fails leaves four descriptors",
+    ("stdlib-forkserver", "test_no_more_processes"): "a fork that fails ends its server",
+    ("stdlib", "test_any_descriptor_may_be_the_last"): "leaves descriptors when there are no more",
+    ("stdlib-spawn", "test_killed_before_it_has_read_everything"): _WRITES,
+    ("stdlib-forkserver", "test_killed_before_it_has_read_everything"): "BrokenPipeError",
+    ("stdlib-spawn", "test_interpreter_ends_at_once[stdlib-spawn-kill -9 $$--9-1048576]"): _WRITES,
+    ("stdlib-spawn", "test_interpreter_ends_at_once[stdlib-spawn-exit 3-3-1048576]"): _WRITES,
     ("stdlib-forkserver", "test_join_by_many_threads"): "two threads read the one status; 255",
     ("stdlib", "test_unpicklable_put_raises[stdlib-Queue]"): _FEEDER,
     ("stdlib", "test_unpicklable_put_raises[stdlib-JoinableQueue]"): _FEEDER,

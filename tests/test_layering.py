@@ -98,7 +98,7 @@ def test_native_knows_no_stdlib_backend(path):
 def test_stdlib_knows_no_native_backend(path):
     names = imports(path)
     assert not below(names, "procfast.native")
-    assert not below(names, "ctypes") or path.name in ("posix.py", "sharedctypes.py")
+    assert not below(names, "ctypes") or path.name in ("libc.py", "names.py", "sharedctypes.py")
 
 
 @pytest.mark.parametrize("path", modules(PACKAGE), ids=lambda p: str(p.relative_to(PACKAGE)))

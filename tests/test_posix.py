@@ -105,7 +105,8 @@ def test_the_chosen_backend_answers():
     import procfast
     import procfast.posix
 
-    assert procfast.posix.pipe.__self__.__class__.__module__ == f"procfast.{procfast.backend}.posix"
+    where = procfast.posix.pipe.__self__.__class__.__module__
+    assert where.startswith(f"procfast.{procfast.backend}.posix")
     for name in procfast.posix.__all__:
         assert getattr(procfast.posix, name).__doc__
 
@@ -119,6 +120,9 @@ def test_backends_have_the_same_names():
     for name in native.__all__:
         ours, theirs = getattr(native, name), getattr(stdlib, name)
         assert ours.__doc__ and ours.__doc__ == theirs.__doc__, name
+        if isinstance(ours, int):
+            assert ours == theirs
+            continue
         assert inspect.signature(ours) == inspect.signature(theirs), name
         if isinstance(ours, type):
             public = [n for n in dir(ours) if not n.startswith("_")]

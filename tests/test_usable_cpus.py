@@ -161,7 +161,7 @@ def real_groups():
     """(outer, inner, how a quota of 0.6 CPUs is written): new groups of this process; () where there are none."""
     made: list[str] = []
     try:
-        for own in _cpus._folders(""):
+        for own in _cpus.cgroups("cpu"):
             with contextlib.suppress(OSError):
                 for folder in (own, f"{own}/procfast-test-{os.getpid()}"):
                     made.append(f"{folder}/procfast-test-{os.getpid()}")

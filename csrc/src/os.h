@@ -79,6 +79,16 @@ int pf__child_reap(int fd, int *status);              /* a wait status; -EAGAIN,
 int pf__parent_open(void);                            /* one of the caller that its children inherit */
 int pf__kill_at_hangup(int fd);                       /* the caller; fd has a description of its own */
 
+/* family.c: processes by descriptor; what follows the end of a parent */
+int pf__pidfd_open(int pid);
+int pf__pidfd_signal(int fd, int signum);
+int pf__pidfd_status(int fd, int *status);            /* of one that was reaped; -EAGAIN: not yet; -ENOSYS */
+int pf__parent_death_signal(int signum);
+int pf__subreaper(bool on);
+
+/* inherit.c */
+ssize_t pf__inherited(char *buf, size_t size);
+
 /* pipe.c */
 int pf__pipe_open(int fds[2]);                        /* close-on-exec from the first moment */
 ssize_t pf__pipe_now(int fd, bool out, void *data, size_t size); /* read or write what does not block; -EAGAIN */

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "os.h"
@@ -11,11 +12,33 @@
 _Atomic uintptr_t pf__the_page;
 __thread struct pf_thread pf__the_thread PF__TLS;
 
+/* What the page says of pf_alone, for the child of this very thread, which finds the page wiped. */
+static __thread struct {
+    int fd; /* -1: none */
+    uint64_t device, inode;
+} to_close;
+
 static void before_fork(void)
 {
-    uintptr_t page = pf__load(&pf__the_page);
-    if (page)
-        atomic_fetch_add(&((struct pf__page *)(page & ~PF__WIPED))->forks, 1);
+    uintptr_t tagged = pf__load(&pf__the_page);
+    if (!tagged)
+        return;
+    struct pf__page *page = (struct pf__page *)(tagged & ~PF__WIPED);
+    atomic_fetch_add(&page->forks, 1);
+    to_close.fd = pf__load(&page->alone) - 1;
+    to_close.device = pf__load(&page->alone_device);
+    to_close.inode = pf__load(&page->alone_inode);
+}
+
+static void after_fork(void)
+{
+    struct stat s;
+    uintptr_t tagged = pf__load(&pf__the_page);
+    if (!tagged || to_close.fd < 0)
+        return;
+    if (fstat(to_close.fd, &s) == 0 && (uint64_t)s.st_dev == to_close.device && (uint64_t)s.st_ino == to_close.inode)
+        close(to_close.fd);
+    pf__put(&((struct pf__page *)(tagged & ~PF__WIPED))->alone, 0);
 }
 
 static struct pf__page *get_page(bool *wiped)
@@ -25,7 +48,7 @@ static struct pf__page *get_page(bool *wiped)
         void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)
             return NULL;
-        if (pthread_atfork(before_fork, NULL, NULL) != 0) {
+        if (pthread_atfork(before_fork, NULL, after_fork) != 0) {
             munmap(p, 4096);
             return NULL;
         }
@@ -72,6 +95,22 @@ struct pf_thread *pf_thread_self(void)
         t->epoch = epoch;
     }
     return t;
+}
+
+int pf_alone(int fd)
+{
+    bool wiped;
+    struct stat s;
+    struct pf__page *p = get_page(&wiped);
+    if (!p)
+        return -ENOMEM;
+    if (fstat(fd, &s) < 0)
+        return -errno;
+    pf__put(&p->alone, 0);
+    pf__put(&p->alone_device, (uint64_t)s.st_dev);
+    pf__put(&p->alone_inode, (uint64_t)s.st_ino);
+    pf__put(&p->alone, fd + 1);
+    return 0;
 }
 
 uint64_t pf_pid_namespace(void)

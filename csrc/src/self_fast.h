@@ -11,6 +11,8 @@ struct pf__page {
     _Atomic int pid;
     _Atomic uint64_t pid_namespace;
     _Atomic uint64_t forks; /* of this process, by libc's fork(), counted before each */
+    _Atomic int alone;      /* pf_alone: the descriptor, plus one, and which file it is */
+    _Atomic uint64_t alone_device, alone_inode;
 };
 
 /* Written once: the page's address, with PF__WIPED where the kernel does wipe it at fork; else the pid is

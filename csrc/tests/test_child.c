@@ -2,6 +2,8 @@
 #include "check.h"
 #include "procfast/child.h"
 
+#include <fcntl.h>
+
 static pid_t start(int code, int ms)
 {
     pid_t pid = fork();
@@ -146,10 +148,38 @@ static void test_end_with(void)
     close(told[0]), close(told[1]), close(forked[0]);
 }
 
+static bool open_in_child(int fd)
+{
+    int status;
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0)
+        _exit(fcntl(fd, F_GETFD) >= 0);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    return status != 0;
+}
+
+/* A child finds it closed; but another file that has got its number open. */
+static void test_alone(void)
+{
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    CHECK(open_in_child(ends[1]));
+    CHECK_EQ(pf_alone(ends[1]), 0);
+    CHECK(!open_in_child(ends[1]) && open_in_child(ends[0]));
+    int file = open("/dev/null", O_RDONLY), write = dup(ends[1]);
+    CHECK_EQ(dup2(file, ends[1]), ends[1]);
+    CHECK(open_in_child(ends[1]));
+    CHECK_EQ(pf_alone(write), 0);
+    CHECK(!open_in_child(write) && open_in_child(ends[1]));
+    CHECK_EQ(pf_alone(-1), -EBADF);
+    close(ends[0]), close(ends[1]), close(file), close(write);
+}
+
 int main(int argc, char **argv)
 {
     static const struct check_case cases[] = {CASE(test_exit_code), CASE(test_timeout_and_signal),
                                               CASE(test_stopped_is_not_ended), CASE(test_taken_by_another),
-                                              CASE(test_end_with)};
-    return check_main(cases, 5, argc, argv);
+                                              CASE(test_end_with),          CASE(test_alone)};
+    return check_main(cases, 6, argc, argv);
 }

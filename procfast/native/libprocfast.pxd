@@ -29,6 +29,7 @@ cdef extern from "procfast/self.h" nogil:
     uint64_t pf_epoch()
     pf_thread *pf_thread_self()
     uint64_t pf_pid_namespace()
+    int pf_alone(int fd)
 
 cdef extern from "procfast/shm.h" nogil:
     int pf_shm_map(int fd, uint64_t offset, size_t size, void **addr)
@@ -274,10 +275,27 @@ cdef extern from "procfast/child.h" nogil:
     int pf_parent_open()
     int pf_end_with(int fd)
 
+cdef extern from "procfast/inherit.h" nogil:
+    Py_ssize_t pf_inherited(void *buf, size_t size)
+
 cdef extern from "procfast/futex.h" nogil:
     int pf_futex_add_wake(void *word, unsigned shift, int n)
 
 # --- the raw POSIX layer (wrappers/posix.pxi)
+
+cdef extern from "procfast/family.h" nogil:
+    cdef struct pf_child_event:
+        int pid
+        uint32_t uid
+        int signo, status, code
+    int pf_waitpid(int pid, int options, int *status)
+    int pf_waitid(int idtype, unsigned id, int options, pf_child_event *event)
+    int pf_pidfd_open(int pid)
+    int pf_pidfd_signal(int fd, int signum)
+    int pf_pidfd_wait(int fd, int64_t deadline)
+    int pf_pidfd_status(int fd, int *status)
+    int pf_parent_death_signal(int signum)
+    int pf_subreaper(bint on)
 
 cdef extern from "procfast/pipe.h" nogil:
     int pf_pipe_open(int *fds)

@@ -34,6 +34,8 @@ def pipe() -> int:
             if ends[1] != write:
                 os.close(read)
                 os.close(write)
+            else:
+                _native.alone(write)
         if _identity(ends[0]) == _identity(ends[1]) == ends[2]:
             return os.dup(ends[0])
         _pipes.pop(pid, None)  # somebody has closed all descriptors

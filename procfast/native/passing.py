@@ -46,3 +46,33 @@ def own(passed: Any, use: Callable[[int], Any]) -> Any:
         os.close(fd)
         raise
     return use(fd)
+
+
+class Remote:
+    """Pickles as a call of a function of this package, for a new process that may not find it yet.
+
+    Until a process of spawn is told its `sys.path`, it has its interpreter's. The function runs with the `path` that
+    it will have; what it returns takes the object's place.
+    """
+
+    _program = """
+import importlib, sys
+own, sys.path = sys.path, path
+try:
+    result = getattr(importlib.import_module(name), function)(*args)
+finally:
+    sys.path = own
+"""
+
+    def __init__(self, path: list[str], module: str, function: str, *args: Any) -> None:
+        home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        self._names = {
+            "path": [*path, home],
+            "name": f"{__package__}.{module}",
+            "function": function,
+            "args": args,
+            "program": self._program,
+        }
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, dict[str, Any]]]:
+        return eval, ("exec(program) or result", self._names)

@@ -10,7 +10,7 @@ import multiprocessing.popen_fork
 import os
 
 from . import segments
-from ._native import watch
+from ._native import Child
 
 # The exit code of a child that somebody else reaped, where the kernel does not tell it; as in asyncio.
 UNKNOWN = 255
@@ -19,15 +19,11 @@ UNKNOWN = 255
 class Popen(multiprocessing.popen_fork.Popen):
     """A started process, with the methods and attributes of `multiprocessing.popen_fork.Popen`."""
 
-    def _watch(self, pipe: int = -1) -> None:
-        """Take hold of the child `pid` that has just been started.
-
-        `pipe` is the read end of a pipe whose write end the child has: the sentinel where there are no
-        pidfds. Raises OSError where the child can't be watched; it is dead then.
-        """
+    def _watch(self, child: Child) -> None:
+        """Take hold of a child of this process that has just been started."""
         self._owner = os.getpid()
-        self._child = watch(self.pid, pipe)
-        self.sentinel = self._child.fileno()
+        self._child = child
+        self.sentinel = child.fileno()
         segments.answer()
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:

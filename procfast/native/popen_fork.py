@@ -12,7 +12,7 @@ from multiprocessing import util
 from multiprocessing.process import BaseProcess
 
 from . import liveness, popen, segments
-from ._native import Child, fork_child
+from ._native import fork_child
 
 
 class Popen(popen.Popen):
@@ -22,34 +22,30 @@ class Popen(popen.Popen):
         self.returncode = self.finalizer = None
         self._owner = process_obj._parent_pid
         self._launch(process_obj)
-        self.sentinel = self._child.fileno()
         segments.answer()
 
     def _launch(self, process_obj: BaseProcess) -> None:
         alive = liveness.pipe() if process_obj.daemon else -1
         try:
             first = functools.partial(_begin, alive) if alive >= 0 else None
-            self.pid, self._child = fork_child(process_obj, first) or self._with_pipes(
-                process_obj, alive
-            )
+            if not fork_child(self, process_obj, first):
+                self._with_pipes(process_obj, alive)
         finally:
             if alive >= 0:
                 os.close(alive)
 
-    def _with_pipes(self, process_obj: BaseProcess, alive: int) -> tuple[int, Child]:
+    def _with_pipes(self, process_obj: BaseProcess, alive: int) -> None:
         """Where there are no pidfds."""
         theirs, ours = _crossed_pipes()
         try:
             first = functools.partial(_begin, alive, *ours)
-            started = fork_child(process_obj, first, theirs[0], ours[0])
+            fork_child(self, process_obj, first, theirs[0], ours[0])
         except BaseException:
             util.close_fds(*ours)
             raise
         finally:
             util.close_fds(*theirs)
         self.finalizer = util.Finalize(self, util.close_fds, ours)
-        assert started is not None
-        return started
 
 
 def _begin(alive: int, *unused: int) -> None:

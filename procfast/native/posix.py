@@ -3,30 +3,103 @@
 from __future__ import annotations
 
 import os
+from os import (
+    WCONTINUED,
+    WCOREDUMP,
+    WEXITED,
+    WEXITSTATUS,
+    WIFCONTINUED,
+    WIFEXITED,
+    WIFSIGNALED,
+    WIFSTOPPED,
+    WNOHANG,
+    WNOWAIT,
+    WSTOPPED,
+    WSTOPSIG,
+    WTERMSIG,
+    WUNTRACED,
+)
 from typing import Any
 
-from .. import _posix
-from .._posix import Message
+from .._posix import names, pidfd, pipes, processes
+from .._posix.detached import Detached, Detacher
+from .._posix.names import Message
+from .._posix.status import (
+    CLD_CONTINUED,
+    CLD_DUMPED,
+    CLD_EXITED,
+    CLD_KILLED,
+    CLD_STOPPED,
+    CLD_TRAPPED,
+    P_ALL,
+    P_PGID,
+    P_PID,
+    P_PIDFD,
+    ChildEvent,
+    ChildStatus,
+    ExitStatus,
+)
 from .._proctree import ProcessInfo, children, process_tree
 from . import _native
 
 __all__ = [
+    "CLD_CONTINUED",
+    "CLD_DUMPED",
+    "CLD_EXITED",
+    "CLD_KILLED",
+    "CLD_STOPPED",
+    "CLD_TRAPPED",
+    "P_ALL",
+    "P_PGID",
+    "P_PID",
+    "P_PIDFD",
+    "WCONTINUED",
+    "WCOREDUMP",
+    "WEXITED",
+    "WEXITSTATUS",
+    "WIFCONTINUED",
+    "WIFEXITED",
+    "WIFSIGNALED",
+    "WIFSTOPPED",
+    "WNOHANG",
+    "WNOWAIT",
+    "WSTOPPED",
+    "WSTOPSIG",
+    "WTERMSIG",
+    "WUNTRACED",
+    "ChildEvent",
+    "ChildStatus",
+    "Detached",
+    "ExitStatus",
     "Message",
     "MessageQueue",
     "NamedSemaphore",
+    "Pidfd",
     "ProcessInfo",
+    "_exit",
+    "autoreap",
+    "become_subreaper",
     "children",
+    "fork",
+    "getpid",
+    "getppid",
     "mq_unlink",
     "pipe",
     "process_tree",
     "read_exactly",
     "read_into",
+    "reap",
     "sem_unlink",
+    "set_parent_death_signal",
+    "spawn_detached",
+    "wait",
+    "waitid",
+    "waitpid",
     "write_all",
 ]
 
 
-class _Pipes(_posix.Pipes):
+class _Pipes(pipes.Pipes):
     def _pipe(self) -> tuple[int, int]:
         return _native.pipe()
 
@@ -43,8 +116,8 @@ read_into = _pipes.read_into
 write_all = _pipes.write_all
 
 
-class NamedSemaphore(_posix.NamedSemaphore):
-    __doc__ = _posix.NamedSemaphore.__doc__
+class NamedSemaphore(names.NamedSemaphore):
+    __doc__ = names.NamedSemaphore.__doc__
 
     def _open(self, name: bytes, how: int, mode: int) -> Any:
         return _native.NamedSemaphore(name, how, mode, self._value)
@@ -56,8 +129,8 @@ class NamedSemaphore(_posix.NamedSemaphore):
     _unlink = staticmethod(_native.semaphore_unlink)
 
 
-class MessageQueue(_posix.MessageQueue):
-    __doc__ = _posix.MessageQueue.__doc__
+class MessageQueue(names.MessageQueue):
+    __doc__ = names.MessageQueue.__doc__
 
     def _open(self, name: bytes, how: int, mode: int) -> Any:
         return _native.MessageQueue(name, how, self._read, self._write, mode, *self._sizes)
@@ -70,3 +143,41 @@ class MessageQueue(_posix.MessageQueue):
 
 sem_unlink = NamedSemaphore.unlink_name
 mq_unlink = MessageQueue.unlink_name
+
+
+class _Processes(processes.Processes):
+    _waitpid = staticmethod(_native.waitpid)
+    _pidfd_open = staticmethod(_native.pidfd_open)
+    _parent_death_signal = staticmethod(_native.parent_death_signal)
+    _subreaper = staticmethod(_native.subreaper)
+
+    def _waitid(self, idtype: int, id: int, options: int) -> ChildEvent | None:
+        event = _native.waitid(idtype, id, options)
+        return ChildEvent(*event) if event else None
+
+
+class Pidfd(pidfd.Pidfd):
+    __doc__ = pidfd.Pidfd.__doc__
+
+    _open = staticmethod(_native.pidfd_open)
+    _signal = staticmethod(_native.pidfd_signal)
+    _ended = staticmethod(_native.pidfd_wait)
+    _kept = staticmethod(_native.pidfd_status)
+
+    @staticmethod
+    def _event(fd: int, reap: bool) -> ChildEvent | None:
+        event = _native.waitid(P_PIDFD, fd, WEXITED | WNOHANG | (0 if reap else WNOWAIT))
+        return ChildEvent(*event) if event else None
+
+
+_processes = _Processes()
+_exit, getpid, getppid = os._exit, os.getpid, os.getppid
+fork = _processes.fork
+wait = _processes.wait
+waitpid = _processes.waitpid
+waitid = _processes.waitid
+reap = _processes.reap
+autoreap = _processes.autoreap
+set_parent_death_signal = _processes.set_parent_death_signal
+become_subreaper = _processes.become_subreaper
+spawn_detached = Detacher(_processes).spawn_detached

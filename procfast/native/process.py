@@ -7,6 +7,7 @@ popen_spawn.py, popen_forkserver.py).
 from __future__ import annotations
 
 import multiprocessing.context
+import multiprocessing.process
 from multiprocessing.process import BaseProcess
 
 from ..context import InterruptibleProcess
@@ -16,7 +17,20 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Process(InterruptibleProcess, multiprocessing.context.Process):
+class _Reaping(InterruptibleProcess):
+    """What the native process classes have in common."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the process has ended, at most `timeout` seconds (None: for ever); `exitcode` tells if it has.
+
+        Signal handlers run meanwhile; AssertionError in a process that did not start it. Other children of this
+        process that have ended are reaped as well, as by `start()` and `active_children()`.
+        """
+        super().join(timeout)
+        multiprocessing.process._cleanup()
+
+
+class Process(_Reaping, multiprocessing.context.Process):
     """A process started by the default start method of the moment at which it is started."""
 
     @staticmethod
@@ -32,7 +46,7 @@ class Process(InterruptibleProcess, multiprocessing.context.Process):
         default_context.get_context().Process._after_fork()
 
 
-class ForkProcess(InterruptibleProcess, multiprocessing.context.ForkProcess):
+class ForkProcess(_Reaping, multiprocessing.context.ForkProcess):
     """A process that is a copy of this one.
 
     `sentinel` is a pidfd where the platform has them: it is readable once the process has ended, even
@@ -47,7 +61,7 @@ class ForkProcess(InterruptibleProcess, multiprocessing.context.ForkProcess):
         return Popen(process_obj)
 
 
-class SpawnProcess(InterruptibleProcess, multiprocessing.context.SpawnProcess):
+class SpawnProcess(_Reaping, multiprocessing.context.SpawnProcess):
     """A process in a fresh interpreter, watched in the same way as a forked one."""
 
     @staticmethod
@@ -57,7 +71,7 @@ class SpawnProcess(InterruptibleProcess, multiprocessing.context.SpawnProcess):
         return Popen(process_obj)
 
 
-class ForkServerProcess(InterruptibleProcess, multiprocessing.context.ForkServerProcess):
+class ForkServerProcess(_Reaping, multiprocessing.context.ForkServerProcess):
     """A process forked by the server process.
 
     It is the server's child: when the server is killed, its exit code is reported as 255.

@@ -298,26 +298,6 @@ def test_nothing_is_left_when_all_are_killed(tmp_path):
     assert {n for n in os.listdir("/dev/shm") if "procfast" in n} <= before
 
 
-def test_daemon_children_end_with_a_killed_parent(tmp_path):
-    """Not when the parent is SIGKILLed: they stay, as with multiprocessing."""
-    code = (
-        "import procfast, time\n"
-        "ctx = procfast.get_context('fork', backend='native')\n"
-        "p = ctx.Process(target=time.sleep, args=(600,), daemon=True); p.start()\n"
-        "print(p.pid, flush=True); time.sleep(600)\n"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
-    child = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    time.sleep(0.1)
-    os.kill(child, 0)
-    os.kill(child, signal.SIGKILL)
-
-
 def test_queue_of_a_dead_creator(native):
     """The creator is gone: the others use the queue on."""
     q, out = native.Queue(), native.Queue()

@@ -16,6 +16,8 @@
 #include "ring.h"
 #include "link.h"
 #include "child.h"
+#include "family.h"
+#include "inherit.h"
 #include "arena.h"
 #include "lock.h"
 #include "sem.h"

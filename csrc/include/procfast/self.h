@@ -23,6 +23,11 @@ PF_API uint64_t pf_epoch(void);
 /* The calling thread's record, fresh after a fork. Never NULL. */
 PF_API struct pf_thread *pf_thread_self(void);
 
+/* Makes a descriptor this process's alone: children of fork(3) have it closed at once, though no hook of an interpreter
+ * runs in them. One at a time. 0, -ENOMEM, or why fstat(2) fails. What is made by vfork(2) or clone(2) has it until it
+ * executes something, if it is close-on-exec. */
+PF_API int pf_alone(int fd);
+
 /* Names this process's pid namespace (st_ino of /proc/self/ns/pid); 0 where there are none or it is unknown. */
 PF_API uint64_t pf_pid_namespace(void);
 

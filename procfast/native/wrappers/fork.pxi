@@ -14,6 +14,7 @@ import threading as _threading
 
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open as _c_open
 from posix.stat cimport S_ISCHR, fstat as _c_fstat, struct_stat
+from posix.unistd cimport _exit as _c_exit
 
 # From Python 3.13 on a child runs the exit functions registered in it, and only these.
 cdef bint _runs_atexit = hasattr(_mp_popen_fork, "atexit")
@@ -82,8 +83,8 @@ cdef object _empty_stdin():
     return made
 
 
-def fork_child(process, first=None, int parent=-1, int pipe=-1):
-    """Fork a child that lives `process`: its pid, and its Child. None where there are no pidfds and no pipes were given.
+def fork_child(popen, process, first=None, int parent=-1, int pipe=-1):
+    """Fork a child that lives `process`, and note it in both. False where there are no pidfds and no pipes were given.
 
     first: what the child calls before anything else, or None. parent: the descriptor by which it sees this process end
     and pipe: the one by which this process sees its end, where there are no pidfds. OSError: nothing was forked, or what
@@ -92,7 +93,7 @@ def fork_child(process, first=None, int parent=-1, int pipe=-1):
     cdef object pid, code = 1
     cdef int own = pf_parent_open() if parent < 0 else -1
     if own == -ENOSYS:
-        return None
+        return False
     if parent < 0:
         check(own)
     try:
@@ -123,11 +124,21 @@ def fork_child(process, first=None, int parent=-1, int pipe=-1):
                 if _runs_atexit:
                     _atexit._run_exitfuncs()
             finally:
-                (<object>_os_state["_exit"])(code)
+                try:
+                    (<object>_os_state["_exit"])(code)
+                finally:
+                    _c_exit(255)  # it takes no int that is larger than C's; nobody comes back from here
     # Open until here it also was the free place in the table without which opening the child's own could fail.
     if own >= 0:
         close(own)
-    return pid, watch(<int>pid, pipe)
+    child = watch(<int>pid, pipe)
+    popen.pid = pid
+    popen._child = child
+    # As start() would do it: here no signal handler that raises comes between, and leaves a child that nobody knows.
+    process._popen = popen
+    process._sentinel = popen.sentinel = child.fileno()
+    _process_state["_children"].add(process)
+    return True
 
 
 def watch(int pid, int pipe=-1):

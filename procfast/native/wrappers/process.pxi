@@ -112,3 +112,25 @@ def end_with(int fd):
     OSError: ENOSYS, or there is no /proc.
     """
     return check(pf_end_with(fd))
+
+
+def inherited():
+    """What a program started by this thread would inherit, as bytes for comparison (csrc/include/procfast/inherit.h).
+
+    OSError where that can't be told (ENOSYS), or where it would have no file behind 0, 1 or 2 (EBADF).
+    """
+    cdef Py_ssize_t n, room = 16384
+    cdef bytearray buf
+    while True:
+        buf = bytearray(room)
+        n = pf_inherited(<char *>buf, <size_t>room)
+        if n < 0:
+            check(<int>n)
+        if n <= room:
+            return bytes(buf[:n])
+        room = n
+
+
+def alone(int fd):
+    """Have children of fork find this descriptor closed, those of C code too. One at a time."""
+    check(pf_alone(fd))

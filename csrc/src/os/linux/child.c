@@ -3,9 +3,7 @@
 #ifdef PF__OS_LINUX
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,16 +12,6 @@
 #define NR_PIDFD_SEND_SIGNAL 424
 #define NR_PIDFD_OPEN 434
 #define ID_PIDFD 3 /* P_PIDFD, waitid(2) */
-
-/* PIDFD_GET_INFO, linux/pidfd.h; the first version of the structure is 64 bytes */
-struct info {
-    uint64_t mask, cgroup;
-    uint32_t pid, tgid, ppid, ids[8];
-    int32_t exit_code;
-};
-#define GET_INFO _IOWR(0xff, 11, struct info)
-#define INFO_EXIT (UINT64_C(1) << 3)
-#define REAPING_MS 20
 
 int pf__child_open(int pid)
 {
@@ -41,18 +29,6 @@ int pf__child_signal(int fd, int pid, int signum)
     return errno == EPERM ? -ENOSYS : -errno; /* a seccomp filter, or kill(2) will say so too */
 }
 
-/* 0; -EAGAIN: it has not been reaped; or why the kernel does not tell */
-static int exit_info(int fd, int *status)
-{
-    struct info info = {.mask = INFO_EXIT};
-    if (ioctl(fd, GET_INFO, &info) < 0)
-        return -errno;
-    if (!(info.mask & INFO_EXIT))
-        return -EAGAIN;
-    *status = info.exit_code;
-    return 0;
-}
-
 int pf__child_reap(int fd, int *status)
 {
     siginfo_t si = {0};
@@ -66,15 +42,7 @@ int pf__child_reap(int fd, int *status)
         return -ENOSYS; /* Linux 5.3 has pidfd_open but not this */
     if (errno != ECHILD)
         return -errno;
-    /* Reaped, or never ours. Where SIGCHLD is ignored the kernel reaps by itself, a moment after the
-     * descriptor has turned readable; the hang-up says that it has done so. */
-    int rc = exit_info(fd, status);
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    if (rc != -EAGAIN || poll(&p, 1, 0) <= 0)
-        return rc == 0 ? 0 : -ECHILD;
-    p.events = 0;
-    (void)poll(&p, 1, REAPING_MS);
-    return exit_info(fd, status) == 0 ? 0 : -ECHILD;
+    return pf__pidfd_status(fd, status) == 0 ? 0 : -ECHILD; /* reaped, or never ours */
 }
 
 int pf__parent_open(void)
