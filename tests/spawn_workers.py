@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import gc
+import importlib
 import json
 import os
 import resource
@@ -195,6 +196,10 @@ class Big:
 
 def length(path: str, big: Big) -> None:
     append(path, str(len(big.data)))
+
+
+def load(name: str) -> None:
+    importlib.import_module(name)
 
 
 def say(text: str) -> None:

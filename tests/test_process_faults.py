@@ -141,6 +141,22 @@ def test_many_threads_start(ctx):
 
 # -- a child cannot be had ------------------------------------------------------------------------
 
+BELONGINGS = """
+import collections, re
+
+def belongings():
+    # Kinds of descriptors and finalizers, and children; not their numbers: a spare interpreter may have been changed.
+    kinds = collections.Counter()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            kinds[re.sub("[0-9]+", "", os.readlink(f"/proc/self/fd/{fd}"))] += 1
+        except OSError:
+            pass  # the listing's own
+    kinds.update(str(key[0]) for key in list(util._finalizer_registry))
+    kinds.update(p.name for p in ctx.active_children())
+    return kinds
+"""
+
 LIMITED = """
 import ctypes, resource
 
@@ -159,9 +175,6 @@ def limit():
 
 def processes(count):
     resource.setrlimit(resource.RLIMIT_NPROC, (count, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
-
-def belongings():
-    return sorted(os.listdir("/proc/self/fd")), sorted(map(str, util._finalizer_registry)), ctx.active_children()
 """
 
 
@@ -179,7 +192,8 @@ signal.signal(signal.SIGUSR2, handler)
 """
         (tmp_path / "limiter.py").write_text(limiter)
     program(
-        LIMITED
+        BELONGINGS
+        + LIMITED
         + """
 def parent(q):
     q.put(os.getppid())
@@ -194,8 +208,9 @@ def parent(q):
         q = ctx.SimpleQueue()
         assert run(parent, q) == 0
         pid = q.get()
-        assert run(parent, q, daemon=True) == 0
-        q.get()
+        for daemon in (True, False):
+            assert run(parent, q, daemon=daemon) == 0
+            q.get()
         p = ctx.Process(target=parent, args=(q,))
         d = ctx.Process(target=parent, args=(q,), daemon=True)
         before = belongings()
@@ -214,7 +229,7 @@ def parent(q):
                     raise AssertionError("started")
                 assert one.pid is None and one.exitcode is None and not one.is_alive()
                 assert "initial" in repr(one)
-        assert belongings() == before, (before, belongings())
+        assert not belongings() - before, (before, belongings())
         if server:
             os.kill(pid, signal.SIGUSR2)
             time.sleep(0.2)
@@ -232,28 +247,17 @@ def parent(q):
 def test_any_descriptor_may_be_the_last(program, ctx):
     """With n descriptors left start() works, or raises OSError(EMFILE) and leaves nothing; for each n."""
     program(
+        BELONGINGS + "import errno",
         """
-        import errno
-
-        def belongings():
-            fds = {}
-            for fd in os.listdir("/proc/self/fd"):
-                try:
-                    fds[fd] = os.readlink(f"/proc/self/fd/{fd}")
-                except OSError:
-                    pass  # the listing's own
-            return fds, len(util._finalizer_registry)
-        """,
-        """
-        for daemon in (False, True):
-            assert run(len, b"", daemon=daemon) == 0
         import gc
+        for daemon in (False, True, False, True):
+            assert run(len, b"", daemon=daemon) == 0
+        gc.collect()
+        before = belongings()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         failed = works = 0
         for n in range(18):
             p = ctx.Process(target=len, args=(b"",), daemon=bool(n % 2))
-            gc.collect()
-            before = belongings()
             filler = [os.open("/dev/null", os.O_RDONLY) for _ in range(40)]
             for fd in sorted(filler)[:n]:
                 os.close(fd)
@@ -275,8 +279,7 @@ def test_any_descriptor_may_be_the_last(program, ctx):
                 assert p.exitcode in (0, 1), p  # a child may lack them as well
                 p.close()
             gc.collect()
-            assert ctx.active_children() == []
-            assert belongings() == before, (n, before, belongings())
+            assert not belongings() - before, (n, before, belongings())
         assert failed and works
         assert run(len, b"") == 0
         """,
@@ -471,8 +474,13 @@ def test_interrupt_to_the_group(program):
     for kind in ("sleep", "busy", "queue", "lock", "event", "connection", "child", "read"):
         assert f"Process blocked-{kind}:\n" in err
     assert err.count("KeyboardInterrupt") >= 10
+    end = (
+        time.monotonic() + SLACK
+    )  # servants of the standard library end by themselves a moment later
     with pytest.raises(ProcessLookupError):
-        os.killpg(p.pid, 0)
+        while time.monotonic() < end:
+            os.killpg(p.pid, 0)
+            time.sleep(0.05)
 
 
 # -- the parent is killed -------------------------------------------------------------------------

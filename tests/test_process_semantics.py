@@ -104,7 +104,8 @@ def test_nothing_is_read_from_the_standard_input(program):
 NO_STREAMS = {
     "None": "sys.stdin = sys.stdout = sys.stderr = None",
     "closed": "sys.stdin.close(); sys.stdout.close(); sys.stderr.close()",
-    "descriptors closed": "os.close(0); os.close(1); os.close(2)",
+    # The standard library's servants would take a pipe of theirs for their stderr: they are started before.
+    "descriptors closed": "run(len, b''); os.close(0); os.close(1); os.close(2)",
 }
 
 
@@ -129,7 +130,9 @@ def test_without_standard_streams(program, how, tmp_path):
         """,
         check=how == "None",  # else the interpreter fails to flush at its end
     )
-    assert (tmp_path / "codes").read_text() == "[0, 3, 1]"
+    codes = (tmp_path / "codes").read_text()
+    # 120 is an interpreter that could not write its last words at its end
+    assert codes in ("[0, 3, 1]", "[0, 3, 120]" if how == "descriptors closed" else "")
     assert all((tmp_path / f"child{i}").read_text() == "was here" for i in range(3))
 
 
@@ -287,7 +290,7 @@ def test_order_of_the_end(program, ctx):
             os.write(1, text.encode() + b"\\n")
 
         def late():
-            time.sleep(0.1)
+            time.sleep(0.3)
             say("thread")
 
         class Object:
@@ -300,9 +303,9 @@ def test_order_of_the_end(program, ctx):
             util.Finalize(None, say, ("-5",), exitpriority=-5)
             util.Finalize(None, say, ("0",), exitpriority=0)
             util.Finalize(None, say, ("10",), exitpriority=10)
-            threading.Thread(target=late).start()
             grandchild = ctx.Process(target=say, args=("grandchild",))
             grandchild.start()
+            threading.Thread(target=late).start()
             say("end of child")
 
         kept = []

@@ -80,8 +80,8 @@ class Detacher:
         and the code is 1, exit functions run and standard streams are flushed; it joins its own children.
 
         Either it returns and the target runs, or it raises and the target never runs, also where this process or the
-        one between is killed meanwhile. OSError: a fork failed, and which limit it was; ChildProcessError: the
-        process between was killed, and how.
+        one between is killed meanwhile (a signal handler that raises in its very last instant excepted).
+        OSError: a fork failed, and which limit it was; ChildProcessError: the process between was killed, and how.
 
         In a container whose process 1 does not reap (a program that is no init), it becomes a zombie of that one at
         its end. This is tried out at the first call, for half a second at most: then `reaped` is False, and there is a
@@ -134,8 +134,8 @@ class Detacher:
         except (BlockingIOError, ValueError):
             raise ChildProcessError(
                 errno.ECHILD,
-                f"nothing was started: the process between (pid {between}) was ended before it had "
-                f"({how.text if how is not None else 'nobody knows how: its status was taken by another'})",
+                f"nothing was started: the process between the two forks (pid {between}) has ended too early, "
+                f"{how.text if how is not None else 'nobody knows how (its status was taken by another)'}",
             ) from None
         if int(code):
             raise OSError(int(code), f"nothing was started: {rest}")
@@ -187,24 +187,24 @@ class _Between:
         try:
             if self._new_session:
                 os.setsid()
-            probe = os.fork() if self._probe else -1
-            if probe and not self._start(probe):
+            if self._forks():
                 code = _live(target, args) if self._may_run() else 0
         finally:
             os._exit(code)
 
-    def _start(self, probe: int) -> int:
-        """Forks the detached process, and reports."""
+    def _forks(self) -> bool:
+        """Forks the detached process, and reports; in that process: True."""
+        probe = 0
         try:
-            pid = fork_from(sys._getframe())
+            if self._probe and (probe := fork_from(sys._getframe())) == 0:
+                return False
+            if (pid := fork_from(sys._getframe())) == 0:
+                return True
+            told = f"0\n{pid}\n{probe}"
         except OSError as error:
             told = f"{error.errno}\n0\n{error.strerror}"
-            pid = -1
-        else:
-            told = f"0\n{pid}\n{max(probe, 0)}"
-        if pid:
-            os.write(self._report[1], told.encode())
-        return pid
+        os.write(self._report[1], told.encode())
+        return False
 
     def _may_run(self) -> bool:
         for fd in (*self._report, self._go[1]):

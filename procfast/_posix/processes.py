@@ -39,8 +39,8 @@ _child_status = functools.partial(tuple.__new__, ChildStatus)
 _exit_status = functools.partial(int.__new__, ExitStatus)
 
 
-# A child of posix.fork: its parent, and the time within which it was started. Its pid may be used again.
-_Forked = tuple[int, float, float]
+# The time within which a child of posix.fork was started, since its pid may be used again.
+_Forked = tuple[float, float]
 
 
 class Processes(ABC):
@@ -91,14 +91,18 @@ class Processes(ABC):
         """A child for reap(), forked since the time `begin`."""
         if len(self._forked) >= self._many:
             self._forget()
-        self._forked[pid] = (os.getpid(), begin, now())
+        self._forked[pid] = begin, now()
 
     def _forget(self) -> None:
         """Those that were waited for by os.waitpid, which does not tell us."""
         for pid, forked in list(self._forked.items()):
-            if forked[0] != os.getpid() or not self._is_child(pid):
-                self._forked.pop(pid, None)
+            if not self._is_child(pid):
+                self._forgotten(pid, forked)
         self._many = max(2 * len(self._forked), _MANY)
+
+    def _forgotten(self, pid: int, forked: _Forked) -> None:
+        if self._forked.get(pid) is forked:
+            self._forked.pop(pid, None)
 
     def _is_child(self, pid: int) -> bool:
         try:
@@ -179,17 +183,16 @@ class Processes(ABC):
         if pids is not None:
             return self._reap_these([number(pid, "pid", least=1) for pid in pids])
         self._reaps += 1
-        me, done = os.getpid(), {}
+        done = {}
         for pid, forked in list(self._forked.items()):
             try:
-                status = self._reap_forked(pid, forked) if forked[0] == me else None
-                gone = forked[0] != me
-            except ChildProcessError:
-                status, gone = None, True
-            if status is not None:
-                done[pid] = status
-            if (gone or status is not None) and self._forked.get(pid) is forked:
-                self._forked.pop(pid, None)
+                status = self._reap_forked(pid, forked)
+            except ChildProcessError:  # also those of a process that forked this one
+                self._forgotten(pid, forked)
+            else:
+                if status is not None:
+                    done[pid] = status
+                    self._forgotten(pid, forked)
         return done
 
     def _reap_these(self, pids: list[int]) -> dict[int, ExitStatus]:
@@ -215,7 +218,7 @@ class Processes(ABC):
             ):  # without one: between here and its end another thread may come in
                 idtype, id = P_PIDFD, self._pidfd_open(pid)
                 at_end.callback(os.close, id)
-            stat, (_, begin, end) = proc.stat(pid), forked
+            stat, (begin, end) = proc.stat(pid), forked
             if stat and not begin - 2 * _TICK <= stat.started <= end + _TICK:
                 raise ChildProcessError(errno.ECHILD, f"{pid} is another process")
             event = self._waitid(idtype, id, _ENDED)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "PROCFAST_SPARE"
 
-_PATIENCE = 1.0  # seconds for a spare that waits to show that it lives
+_PATIENCE = 1.0  # seconds for what was killed to end
 _ALL = signal.valid_signals()
 
 # None or one; changed in single steps, as threads and signal handlers start processes.
@@ -56,6 +56,7 @@ class Spare:
         self.owner = os.getpid()
         command = spawn.get_command_line()
         self._sock, theirs = socket.socketpair()
+        self._sock.setblocking(False)
         parent = -1
         try:
             status = os.fstat(self._sock.fileno())
@@ -85,19 +86,6 @@ class Spare:
             if parent >= 0:
                 os.close(parent)
 
-    def ask(self) -> bool:
-        """Have it show that it lives, if it waits already; False: it does not live."""
-        try:
-            self._sock.settimeout(0)
-            try:
-                self._ready = self._sock.recv(1) == b"r"
-            except BlockingIOError:
-                self._ready = False  # it is still coming up
-            self._sock.settimeout(_PATIENCE)
-            return not self._ready or self._sock.send(b"?", socket.MSG_NOSIGNAL) == 1
-        except OSError:
-            return False
-
     def give(
         self, path: list[str], fds: list[int], arguments: dict[str, int], command: list[Any]
     ) -> bool:
@@ -110,33 +98,41 @@ class Spare:
             return False
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         task = numbers, arguments, set(map(int, mask)), [os.fsdecode(word) for word in command]
+        parts = [b"t", pickle.dumps(task)]
         try:
-            if self._ready and self._sock.recv(1) != b"!":
-                return False
-            parts = [b"t", pickle.dumps(task)]
-            if socket.send_fds(self._sock, parts, numbers, socket.MSG_NOSIGNAL) != sum(
-                map(len, parts)
-            ):
-                return False
+            sent = socket.send_fds(self._sock, parts, numbers, socket.MSG_NOSIGNAL)
         except OSError:
             return False  # it was killed
+        if sent != sum(map(len, parts)):
+            return False
         self._finalize.cancel()
         self._sock.close()
         return True
 
     def _fits(self, path: list[str]) -> bool:
         """Whether a fresh interpreter would be the same, and nothing has happened to this one."""
-        if self._key != key(path):
+        if not self.held() or self._key != key(path):
             return False
         try:
             # out of sight where a sandbox (Landlock) has closed round this process since
             os.stat(f"/proc/{self.pid}/ns/user")
+            waits = self._waits()
             with open(f"/proc/{self.pid}/status", "rb", 0) as file:
                 status = dict(line.split(b":\t", 1) for line in file.read().splitlines())
         except OSError:
             return False
+        # What was killed is not asleep any more when kill(2) returns, and has the signal or soon no memory: so one
+        # that sleeps lives. One that comes up may be dying just now; then it dies as the child.
         pending = int(status[b"SigPnd"], 16) | int(status[b"ShdPnd"], 16)
-        return not pending and status[b"State"][:1] in b"RSD" and b"VmRSS" in status
+        states = b"S" if waits else b"RSD"
+        return not pending and status[b"State"][:1] in states and b"VmRSS" in status
+
+    def _waits(self) -> bool:
+        """Whether it has come up."""
+        try:
+            return self._sock.recv(1) == b"r"
+        except BlockingIOError:
+            return False
 
     def end(self) -> None:
         """End it, and take its exit status."""
@@ -189,10 +185,7 @@ def take() -> Spare | None:
     if spare.owner != os.getpid():  # this process was forked by C code
         spare.forget()
         return None
-    if spare.held() and spare.ask():
-        return spare
-    spare.end()
-    return None
+    return spare
 
 
 def started(path: list[str], modules: list[str]) -> None:

@@ -5,6 +5,7 @@ Imported there before any code of the user's; it imports what any spawned proces
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import multiprocessing.resource_tracker  # noqa: F401 - it is spawn_main's
@@ -16,10 +17,6 @@ import socket
 import sys
 
 from . import process  # noqa: F401 - what any process of ours imports when it unpickles itself
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
 
 MOST = 253  # descriptors in one message: SCM_MAX_FD
 
@@ -41,17 +38,12 @@ def wait(fd: int, parent: int, modules: list[str]) -> dict[str, int]:
             importlib.import_module(module)
         gc.freeze()  # what is here stays to the end, when looking through it would take as long as all the rest
         fds, task = _next_task(fd, parent)
-    except (
-        BaseException
-    ):  # the parent has ended, or gone on without this one: nobody wants to hear of it
-        os._exit(1)
+    except BaseException:
+        os._exit(1)  # the parent has ended, or gone on without this one: nobody wants to hear of it
     os.close(fd)
     os.close(parent)
     numbers, arguments, mask, sys.orig_argv = task
     _place(dict(zip(numbers, fds, strict=True)))
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if stream.seekable():
-            stream.buffer.tell()  # it remembers where the file was when the interpreter began
     sys.path_importer_cache.clear()  # directories may have other contents by now
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return arguments
@@ -65,31 +57,17 @@ def _next_task(
     poll.register(fd, select.POLLIN)
     poll.register(parent, select.POLLIN)
     sock = socket.socket(fileno=fd)
-    _tell(sock, b"r")
-    while True:
-        if parent in dict(poll.poll()):
-            _end()
-        kind, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(4 * MOST))
-        if not kind:
-            _end()
-        if kind == b"?":
-            _tell(sock, b"!")
-            continue
-        sock.detach()
-        fds = [number for _, _, data in ancillary for number in memoryview(data).cast("i")]
-        with open(fd, "rb", 0, closefd=False) as file:
-            return fds, pickle.load(file)
-
-
-def _tell(sock: socket.socket, what: bytes) -> None:
-    try:
-        sock.send(what)
-    except BrokenPipeError:
-        return  # it has sent all that it had to say
-
-
-def _end() -> NoReturn:
-    os._exit(0)
+    with contextlib.suppress(BrokenPipeError):  # the parent has said already what it had to say
+        sock.send(b"r")
+    if fd not in dict(poll.poll()):
+        os._exit(0)
+    kind, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(4 * MOST))
+    if not kind:
+        os._exit(0)
+    sock.detach()
+    fds = [number for _, _, data in ancillary for number in memoryview(data).cast("i")]
+    with open(fd, "rb", 0, closefd=False) as file:
+        return fds, pickle.load(file)
 
 
 def _place(where: dict[int, int]) -> None:

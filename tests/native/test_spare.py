@@ -201,6 +201,54 @@ def test_a_child_sees_what_a_cold_one_sees(python, script, tmp_path, daemon, fla
     assert warm == cold
 
 
+def test_modules_that_have_come_since(ctx, kept, tmp_path, monkeypatch):
+    """An interpreter remembers what was in a directory until the time of its last change is another."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pid = kept()
+    assert run(ctx) == pid  # with this sys.path
+    pid = kept()
+    times = tmp_path.stat()
+    (tmp_path / "come_late.py").write_text("")
+    os.utime(tmp_path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert run(ctx, spawn_workers.load, "come_late") == pid
+
+
+def test_position_of_stdin(script, tmp_path):
+    """An interpreter asks for it when it begins; the parent has moved it since."""
+    file = tmp_path / "digits"
+    file.write_text("0123456789")
+    path = script(
+        """
+import os, sys, time
+if __name__ == "__mp_main__":
+    sys.stdin.buffer.seek(10)  # where the file was when the spare came up: the end
+    print(sys.stdin.buffer.read(), flush=True)
+def nothing():
+    pass
+if __name__ == "__main__":
+    import procfast
+    from procfast.native import spare
+    ctx = procfast.get_context("spawn", backend="native")
+    for position in (0, 1, 2, 4):
+        os.lseek(0, position, os.SEEK_SET)
+        kept = [s.pid for s in spare._spares]
+        p = ctx.Process(target=nothing)
+        p.start()
+        p.join()
+        print(kept == [p.pid], flush=True)
+        while spare._spares and os.readlink(f"/proc/{spare._spares[0].pid}/fd/2") != "/dev/null":
+            time.sleep(0.01)
+"""
+    )
+    with open(file) as stdin:
+        done = subprocess.run(
+            [sys.executable, path], stdin=stdin, stdout=subprocess.PIPE, text=True, check=True
+        )
+    assert done.stdout.split() == [
+        word for warm in ("False", "False", "True", "True") for word in ("b''", warm)
+    ]
+
+
 # -- anything else than a fresh interpreter would be ----------------------------------------------
 
 
@@ -565,6 +613,7 @@ def test_killed_spare_that_comes_up(ctx, kept):
     run(ctx)
     pid = spare._spares[0].pid
     os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert run(ctx) != pid
     assert not os.path.exists(f"/proc/{pid}")
 
@@ -685,7 +734,10 @@ if __name__ == "__main__":
         while os.readlink(f"/proc/{kept.pid}/fd/2") != "/dev/null":
             time.sleep(0.01)
     forked = 0
-    if "fork" in sys.argv and not (forked := os.fork()):
+    if "fork" in sys.argv:
+        os.dup(kept.filenos()[0])  # which no hook closes in the child
+        forked = os.fork()
+    if "fork" in sys.argv and not forked:
         os.close(1)
         os.close(2)
         time.sleep(600)
@@ -710,6 +762,33 @@ def test_ends_with_a_killed_parent(script, args):
     if forked:
         os.kill(forked, signal.SIGKILL)
     assert parent.communicate()[1] == ""
+
+
+LEAVING = """
+import os, sys, time, procfast, spawn_workers
+from procfast.native import spare
+if __name__ == "__main__":
+    ctx = procfast.get_context("spawn", backend="native")
+    for _ in range(2):
+        p = ctx.Process(target=time.sleep, args=(0,))
+        p.start()
+        p.join()
+    [kept] = spare._spares
+    if sys.argv[1] == "waits":
+        while os.readlink(f"/proc/{kept.pid}/fd/2") != "/dev/null":
+            time.sleep(0.01)
+    p = ctx.Process(target=spawn_workers.append, args=("done", "done"))
+    p.start()
+    print(p.pid == kept.pid, flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("how", ["waits", "comes up"])
+def test_parent_leaves_after_the_start(python, script, tmp_path, how):
+    """What was started is done, whatever becomes of the parent."""
+    assert python(script(LEAVING), how).stdout == "True\n"
+    until(lambda: (tmp_path / "done").exists() and (tmp_path / "done").read_text() == "done")
 
 
 def test_ended_and_reaped_at_exit(python, script):
@@ -739,7 +818,7 @@ def test_closed_with_all_other_descriptors(python, script):
     """A program closes what it does not know; the numbers are other files' by then."""
     path = script(
         """
-import os, time, procfast
+import os, socket, procfast
 from procfast.native import spare
 def nothing():
     pass
@@ -754,10 +833,12 @@ if __name__ == "__main__":
     start(), start()
     [kept] = spare._spares
     os.closerange(3, 64)
-    files = [os.open("/dev/null", os.O_RDONLY) for _ in range(30)]
+    pairs = [socket.socketpair() for _ in range(15)]
+    for one, other in pairs:
+        one.send(b"r"), other.send(b"r")
     start(), start(), start()
-    for fd in files:
-        os.fstat(fd)
+    for pair in pairs:
+        assert [end.recv(1, socket.MSG_DONTWAIT) for end in pair] == [b"r", b"r"]
     try:
         print(os.waitpid(kept.pid, os.WNOHANG))
     except ChildProcessError:

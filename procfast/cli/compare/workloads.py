@@ -1251,7 +1251,15 @@ def _process_cases() -> list[Case]:
         fork("process.fork.bare", bare, bare_fork, None, small),
         server("forkserver", "forkserver", 8),
         server("forkserver.small", "forkserver, a main module without imports", None, imports=""),
-        spawn("spawn.ready", "spawn, one every 0.5 s", 5, pause=0.5),
+        # what a main module imports is the child's own work: no interpreter can have done it beforehand
+        spawn(
+            "spawn.ready",
+            "spawn, one every 0.5 s, a main module without imports",
+            5,
+            pause=0.5,
+            imports="",
+        ),
+        spawn("spawn.imports", "spawn, one every 0.5 s", None, pause=0.5),
         spawn("spawn.again", "spawn, one after the other", None),
         spawn("spawn.cold", "spawn, without a spare interpreter", 1, spare=False),
     ]
