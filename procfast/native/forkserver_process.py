@@ -197,7 +197,10 @@ def _receive(line: socket.socket, size: int) -> bytearray:
     data = bytearray(size)
     view = memoryview(data)
     while view:
-        count = line.recv_into(view)
+        try:
+            count = line.recv_into(view)
+        except ConnectionResetError:
+            count = 0
         if not count:
             os._exit(1)  # who asked has ended: nobody is there to be told
         view = view[count:]
