@@ -71,7 +71,9 @@ def test_importing_loads_little():
         procfast.Queue(), procfast.Process()
         print(*sorted(name for name in set(sys.modules) - before if not name.startswith("procfast")))
     """
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert set(out.stdout.split()) <= {"__future__", "cython_runtime"}
 
 

@@ -65,6 +65,7 @@ def kept(ctx):
         until(lambda: waits(pid))
         return pid
 
+    spare.end()  # of a test before: the name of the test is in the environment
     yield have
     spare.end()
 
