@@ -132,6 +132,7 @@ class _InstallingPath(list[str]):
         home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         program = (
             "import sys\n"
+            f"sys.path[:] = {list(self)!r}\n"  # else another procfast might be found in the working directory
             "try:\n"
             " import procfast\n"
             "except ModuleNotFoundError:\n"
