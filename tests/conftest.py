@@ -262,7 +262,9 @@ def _surplus(before: dict[str, dict], after: dict[str, dict]) -> list[str]:
             lines += [f"{kind} {what} x{n}" for what, n in (now - was).items()]
         else:
             lines += [
-                f"{kind} {k} {v}" for k, v in now.items() if was.get(k, v) != v or k not in was
+                f"{kind} {k} {v}"
+                for k, v in now.items()
+                if k not in was or (was[k] != v and kind != "process")  # whose state may change
             ]
     return lines
 
