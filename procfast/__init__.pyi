@@ -2,7 +2,7 @@
 
 import multiprocessing
 import multiprocessing.shared_memory
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from multiprocessing import (
     Array as Array,
 )
@@ -32,9 +32,6 @@ from multiprocessing import (
 )
 from multiprocessing import (
     Pipe as Pipe,
-)
-from multiprocessing import (
-    Pool as Pool,
 )
 from multiprocessing import (
     ProcessError as ProcessError,
@@ -122,6 +119,14 @@ class Process(multiprocessing.Process):
 def Queue(maxsize: int = 0, *, max_bytes: int | None = None) -> abc.Queue[Any]: ...
 def JoinableQueue(maxsize: int = 0, *, max_bytes: int | None = None) -> abc.JoinableQueue[Any]: ...
 def SimpleQueue() -> abc.SimpleQueue[Any]: ...
+def Pool(
+    processes: int | None = None,
+    initializer: Callable[..., object] | None = None,
+    initargs: Iterable[Any] = (),
+    maxtasksperchild: int | None = None,
+    *,
+    worker_init: Callable[[], object] | None = None,
+) -> abc.Pool: ...
 def SharedMemory(
     name: str | None = None,
     create: bool = False,

@@ -43,6 +43,7 @@ def install() -> None:
         _set(spawn, "get_preparation_data", _carrying_install(spawn.get_preparation_data))
         package = chosen.__name__.rpartition(".")[0]
         _set_when_loaded("multiprocessing.shared_memory", "SharedMemory", package)
+        _set_when_loaded("multiprocessing.pool", "Pool", package)
         _set_when_loaded("multiprocessing.forkserver", "ensure_running", package)
 
 
@@ -65,16 +66,25 @@ def _set_when_loaded(module_name: str, name: str, package: str) -> None:
     Ours is in the module of the same name of the backend's package.
     """
 
-    def replace(module: ModuleType) -> None:
-        ours = importlib.import_module(module_name.replace("multiprocessing", package))
-        _set(module, name, getattr(ours, name))
+    our_name = module_name.replace("multiprocessing", package)
+    waiting: list[_Late] = []
+
+    def replace(_: ModuleType) -> None:
+        module, ours = sys.modules.get(module_name), importlib.import_module(our_name)
+        if module is not None and hasattr(
+            ours, name
+        ):  # else it is what imports the original right now
+            _set(module, name, getattr(ours, name))
+            for late in waiting:
+                late.off = True
 
     if module_name in sys.modules:
         replace(sys.modules[module_name])
         return
-    late = _Late(module_name, replace)
-    sys.meta_path.insert(0, late)
-    _undo.append(lambda: sys.meta_path.remove(late))
+    waiting += [_Late(module_name, replace), _Late(our_name, replace)]
+    sys.meta_path[:0] = waiting
+    for late in waiting:
+        _undo.append(functools.partial(sys.meta_path.remove, late))
 
 
 class _Late:
@@ -83,6 +93,7 @@ class _Late:
     def __init__(self, name: str, loaded: Callable[[ModuleType], None]) -> None:
         self._name = name
         self._loaded = loaded
+        self.off = False
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -96,7 +107,7 @@ class _Late:
             def exec_module(module: ModuleType) -> None:
                 execute(module)
                 with _lock:
-                    if self in sys.meta_path:  # still installed
+                    if self in sys.meta_path and not self.off:  # still installed
                         self._loaded(module)
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]

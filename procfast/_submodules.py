@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 # the submodules of multiprocessing that procfast has its own version of
-OWN = frozenset({"context", "shared_memory", "sharedctypes"})
+OWN = frozenset({"context", "pool", "shared_memory", "sharedctypes"})
 
 # those that multiprocessing has nothing like, and need not be asked for
-ALONE = frozenset({"abc", "cli", "exceptions", "native", "posix", "stdlib"})
+ALONE = frozenset({"abc", "cli", "exceptions", "futures", "native", "posix", "stdlib"})
 
 
 class _SameModule:

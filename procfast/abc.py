@@ -6,11 +6,15 @@ found through a context: `procfast.get_context("spawn").Process`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from ._pool import Stats
 
 __all__ = [
     "Array",
+    "AsyncResult",
     "Barrier",
     "Condition",
     "Connection",
@@ -18,6 +22,7 @@ __all__ = [
     "Event",
     "JoinableQueue",
     "Lock",
+    "Pool",
     "Process",
     "Queue",
     "Semaphore",
@@ -26,6 +31,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @runtime_checkable
@@ -361,6 +367,174 @@ class Array(Protocol):
         """`get_lock().release()`"""
 
 
+@runtime_checkable
+class AsyncResult(Protocol[T_co]):
+    """What a pool's apply_async and map_async give. May be awaited in any event loop, by any number of tasks."""
+
+    def get(self, timeout: float | None = None) -> T_co:
+        """The result, waiting for it at most `timeout` seconds: TimeoutError. Raises what the call raised.
+
+        WorkerDied where its worker died, CancelledError (of concurrent.futures) after cancel().
+        """
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the result is there, at most `timeout` seconds."""
+
+    def ready(self) -> bool:
+        """Whether the result is there."""
+
+    def successful(self) -> bool:
+        """Whether the call ended without an exception. ValueError where it has not ended."""
+
+    def cancel(self) -> bool:
+        """Call it off: True where no result will come. What is queued is not begun.
+
+        What runs is ended with its worker where the features name "pool_cancel_running"; else it goes on.
+        """
+
+    def cancelled(self) -> bool:
+        """Whether cancel() had success."""
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """The result, for asyncio. Cancelling the await leaves the call alone."""
+
+
+@runtime_checkable
+class Pool(Protocol):
+    """Processes that call functions. `multiprocessing.pool.Pool` plus `stats` and these arguments of its calls:
+
+    timeout: seconds that a task may run; then its worker is killed and TimeoutError is its error ("pool_timeout").
+    retries: how often a task is begun again where its worker died ("pool_retries"). NotImplementedError for both where
+    the features do not name them. with_state: the function gets what `worker_init` returned as its first argument.
+    progress: True for a bar of tqdm, or anything with update(n) and close(). buffersize: at most so many tasks are
+    ahead of whoever takes the results.
+    """
+
+    def apply(
+        self,
+        func: Callable[..., T],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] = {},
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        with_state: bool = False,
+    ) -> T:
+        """func(*args, **kwds) in a worker, waiting for it."""
+
+    def apply_async(
+        self,
+        func: Callable[..., T],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] = {},
+        callback: Callable[[T], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        with_state: bool = False,
+    ) -> AsyncResult[T]:
+        """The same, at once. One of the callbacks is called in a thread of the pool before the result is ready."""
+
+    def map(
+        self,
+        func: Callable[..., T],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        progress: Any = False,
+        timeout: float | None = None,
+        retries: int = 0,
+        with_state: bool = False,
+    ) -> list[T]:
+        """[func(x) for x in iterable], in the workers; `chunksize` items make one task."""
+
+    def starmap(
+        self,
+        func: Callable[..., T],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        *,
+        progress: Any = False,
+        timeout: float | None = None,
+        retries: int = 0,
+        with_state: bool = False,
+    ) -> list[T]:
+        """[func(*x) for x in iterable], in the workers."""
+
+    def map_async(
+        self,
+        func: Callable[..., T],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Callable[[list[T]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        with_state: bool = False,
+    ) -> AsyncResult[list[T]]:
+        """As map, at once."""
+
+    def starmap_async(
+        self,
+        func: Callable[..., T],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        callback: Callable[[list[T]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        with_state: bool = False,
+    ) -> AsyncResult[list[T]]:
+        """As starmap, at once."""
+
+    def imap(
+        self,
+        func: Callable[..., T],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        buffersize: int | None = None,
+        progress: Any = False,
+        timeout: float | None = None,
+        retries: int = 0,
+        with_state: bool = False,
+    ) -> Iterator[T]:
+        """The results in order, as they come. What it gives also has next(timeout), cancel() and cancelled()."""
+
+    def imap_unordered(
+        self,
+        func: Callable[..., T],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        buffersize: int | None = None,
+        progress: Any = False,
+        timeout: float | None = None,
+        retries: int = 0,
+        with_state: bool = False,
+    ) -> Iterator[T]:
+        """The results in the order in which they come."""
+
+    def stats(self) -> Stats:
+        """Tasks done, failed and queued, and what each worker did."""
+
+    def close(self) -> None:
+        """No more calls; those made go on to their end."""
+
+    def terminate(self) -> None:
+        """Ends the workers now."""
+
+    def join(self) -> None:
+        """Wait until all workers have ended, after close() or terminate()."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
 _Queue = Queue
 _JoinableQueue = JoinableQueue
 _SimpleQueue = SimpleQueue
@@ -369,6 +543,7 @@ _Semaphore = Semaphore
 _Condition = Condition
 _Event = Event
 _Barrier = Barrier
+_Pool = Pool
 
 
 @runtime_checkable

@@ -16,9 +16,11 @@ __all__ = [
     "BackendError",
     "BufferTooShort",
     "OwnerDied",
+    "PoolBroken",
     "ProcessError",
     "RingCorrupted",
     "TimeoutError",
+    "WorkerDied",
 ]
 
 
@@ -46,3 +48,34 @@ class RingCorrupted(RuntimeError):
 
     No item of that queue can be trusted any more; nothing outside it was touched.
     """
+
+
+class PoolBroken(ProcessError):
+    """A pool that can't go on: its workers end before they have begun (the cause is the last error), or it was
+    terminated."""
+
+
+class WorkerDied(ProcessError):
+    """A worker of a pool died with this task in its hands. Other tasks go on, and the worker is replaced."""
+
+    pid: int | None
+    """The process that died."""
+
+    exitcode: int | None
+    """What it passed to exit, or the negated number of the signal that killed it; None where that is not known."""
+
+    task: str | None
+    """Which task that was."""
+
+    def __init__(
+        self,
+        message: str = "",
+        pid: int | None = None,
+        exitcode: int | None = None,
+        task: str | None = None,
+    ) -> None:
+        super().__init__(message, pid, exitcode, task)
+        self.pid, self.exitcode, self.task = pid, exitcode, task
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -10,6 +10,7 @@ _TORN = "several on one end tear its messages"
 _DEAD = "it waits for the dead for ever"
 _UNLINKED = "its name is gone with the parent's reference, before the child opens it"
 _STATUS = "where the exit status was taken by another, it holds the child for alive for ever"
+_DEAD_TASK = "the task is waited for, for ever"
 _SURVIVES = "its daemonic children outlive a parent that is killed"
 _WRITES = "its start() waits until a dead child reads"
 _THREADS = "a start() in another thread may take the status: alive for a moment more"
@@ -18,8 +19,17 @@ _BUFFER = "an array with a lock is no buffer"
 
 _TRACKER = "its resource tracker removes what its process has attached to, at that process's exit"
 _LATER = "memory is allocated when it is first written to"
+_UNWATCHED = "the death of a worker that was started later is not seen before the next call"
+_BREAKS = "its executor breaks, with all calls"
 
 DEVIATIONS: dict[tuple[str, str], str] = {
+    ("stdlib", "test_exception_that_does_not_unpickle"): _BREAKS,
+    ("stdlib", "test_result_that_does_not_unpickle"): _BREAKS,
+    ("stdlib", "test_argument_that_does_not_unpickle"): _BREAKS,
+    ("stdlib", "test_death_concerns_one_call"): _BREAKS,
+    ("stdlib-spawn", "test_strict"): _UNWATCHED,
+    ("stdlib-forkserver", "test_strict"): _UNWATCHED,
+    ("stdlib", "test_cancelled_while_waited_for"): "wait() hears of it when its turn comes",
     ("stdlib-fork", "test_sigchld_ignored"): _STATUS,
     ("stdlib-spawn", "test_sigchld_ignored"): _STATUS,
     ("stdlib", "test_waited_for_by_another"): _STATUS,
@@ -94,4 +104,14 @@ DEVIATIONS: dict[tuple[str, str], str] = {
     ("stdlib", "test_buffer_of_nothing"): _BUFFER,
     ("stdlib", "test_dropped_after_start"): "its memory is given to another, its lock has no name",
     ("stdlib", "test_sent_to_another_start_method"): "its lock belongs to one start method",
+    ("stdlib", "test_unpicklable_argument_raises_at_the_call"): "its thread pickles; from get()",
+    ("stdlib", "test_terminated_calls_end"): _DEAD_TASK,
+    ("stdlib", "test_child_must_not_use_the_parents"): "the result goes to the parent",
+    ("stdlib", "test_cancel_of_what_runs"): "it cannot kill one worker",
+    ("stdlib", "test_worker_dies"): _DEAD_TASK,
+    ("stdlib", "test_idle_workers_die"): "the dead keep its lock",
+    ("stdlib", "test_retries"): _DEAD_TASK,
+    ("stdlib", "test_timeout"): "it cannot kill one worker",
+    ("stdlib", "test_initializer_that_always_fails"): "it starts workers for ever",
+    ("native", "test_what_needs_to_notice_a_death_is_refused"): "it notices",
 }

@@ -229,7 +229,8 @@ def main() -> int:
             f"{'good' if r.status == 0 else 'BAD '} {r.interpreter.version} {r.method}: {r.closing} ({r.seconds:.0f} s)"
         )
     if not options.one and not options.method:
-        SUMMARY.write_text(summary(results))
+        _, mark, others = SUMMARY.read_text().partition("\n## ")  # of other tools
+        SUMMARY.write_text(summary(results) + mark + others)
         print(f"written: {SUMMARY.relative_to(ROOT)}")
     return int(any(r.status for r in results))
 

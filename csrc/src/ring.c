@@ -5,10 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "pool_impl.h"
 #include "procfast/futex.h"
 #include "procfast/shm.h"
 #include "procfast/wire.h"
-#include "ring_impl.h"
 
 /* The address of [pos, pos + len) of the ring zone, under the side's lock. */
 static void *at(struct pf_ring *r, int side, uint64_t pos, uint64_t len)
@@ -615,6 +615,8 @@ int pf_ring_get_many(struct pf_ring *r, struct pf_box *boxes, unsigned max, int6
             if (crossed || rc != MESSAGE) /* one stretch at a time: what lies before is given back first */
                 break;
         }
+        if (k > 0 && r->claim)
+            pf__claim(r, old.count, &boxes[0]);
         if (k > 0)
             commit_read(r, old, v, crossed);
         last = k > 0 && v.count == r->seen.count;

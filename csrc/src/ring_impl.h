@@ -149,6 +149,8 @@ struct pf_ring { /* process-local; what changes is guarded by the side's lock, o
     _Atomic uint32_t idle[3], impatience;
     struct { _Atomic uint32_t rest, misses; } yield[2]; /* calls to pass, and the same after the next miss */
     struct { _Atomic(void *) addr; _Atomic uint64_t size; } map[BLOCKS];
+    struct pf_claim *claims, *claim; /* of a pool (pool.h): all workers', and this consumer's own; or NULL */
+    uint32_t nclaims;
 };
 
 static inline struct view pf__view(struct side *s)

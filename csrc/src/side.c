@@ -1,8 +1,8 @@
 #include <sched.h>
 #include <string.h>
 
+#include "pool_impl.h"
 #include "procfast/futex.h"
-#include "ring_impl.h"
 
 /* Nobody asleep: one compare-and-swap. Else publish and wake in one kernel call, or with wake 0 leave the
  * sleepers to a later commit. */
@@ -147,5 +147,7 @@ int pf__lock_side(struct pf_ring *r, struct side *s, int64_t deadline)
     PF_POINT("side.dead");
     if (s == &r->h->prod)
         pf__recover_blocks(r);
+    else if (r->claims)
+        pf__forget_claims(r);
     return 0;
 }

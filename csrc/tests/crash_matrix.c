@@ -1494,7 +1494,7 @@ int main(int argc, char **argv)
     }
     for (int x = 0; x < npoints && !only; x++) {
         for (int action = KILL; action <= STOP; action++) {
-            if (reached[x][action])
+            if (reached[x][action] || !strncmp(point_name[x], "pool.", 5)) /* those are crash_pool's */
                 continue;
             printf("FAILED no victim reached %s (%s)\n", point_name[x], action_name[action]);
             failures++;

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .connection import Connection
+    from .pool import Pool
     from .queues import JoinableQueue, Queue, SimpleQueue
     from .shared_memory import ShareableList, SharedMemory
     from .synchronize import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
@@ -58,6 +59,10 @@ class Context(BackendContext):
             "lock_owner",
             "max_bytes",
             "no_feeder_thread",
+            "pool_cancel_running",
+            "pool_retries",
+            "pool_timeout",
+            "pool_worker_died",
             "robust_locks",
             "swept_shared_memory",
         }
@@ -73,6 +78,23 @@ class Context(BackendContext):
         from .connection import Pipe
 
         return Pipe(duplex)
+
+    def Pool(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        *,
+        worker_init: Callable[[], object] | None = None,
+    ) -> Pool:
+        """Worker processes that call functions; see `procfast.native.pool.Pool`."""
+        from .pool import Pool
+
+        context = self.get_context()
+        return Pool(
+            processes, initializer, initargs, maxtasksperchild, context, worker_init=worker_init
+        )
 
     def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Queue:
         """A queue of picklable objects on a ring in shared memory; see `procfast.native.queues.Queue`."""

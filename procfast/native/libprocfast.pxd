@@ -1,7 +1,7 @@
 # What the wrappers use of csrc/include (and of src/lock_fast.h), in the order of its headers. All of it may run without the GIL.
 
 from libc.stddef cimport wchar_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 
 cdef extern from "<stdbool.h>" nogil:
     ctypedef bint cbool "bool"
@@ -53,6 +53,8 @@ cdef extern from "procfast/bell.h" nogil:
     cdef struct pf_bell:
         int wait_fd
         int ring_fd
+    int pf_bell_ring(pf_bell *b)
+    int pf_bell_reset(pf_bell *b)
 
 cdef extern from "procfast/ring.h" nogil:
     enum: PF_MAX_REFS
@@ -114,6 +116,44 @@ cdef extern from "procfast/ring.h" nogil:
     int pf_ring_done(pf_ring *r)
     int pf_ring_join(pf_ring *r, int64_t deadline)
     void pf_ring_stats_read "pf_ring_stats"(pf_ring *r, pf_ring_stats *s)
+
+cdef extern from "procfast/pool.h" nogil:
+    enum: PF_POOL_MOST
+    enum: PF_POOL_JOBS
+    enum: PF_POOL_FEW
+    cdef struct pf_pool:
+        pass
+    cdef struct pf_pool_worker:
+        uint64_t ticket
+        int64_t since
+        int64_t busy
+        uint64_t done
+        cbool ready
+    int pf_pool_create(pf_pool **p, unsigned workers)
+    int pf_pool_attach(pf_pool **p, int fd)
+    void pf_pool_close(pf_pool *p)
+    int pf_pool_fd(const pf_pool *p)
+    void pf_pool_tasks(pf_pool *p, pf_ring *tasks)
+    void pf_pool_reset(pf_pool *p, unsigned worker)
+    int pf_pool_held(pf_pool *p, unsigned worker, int64_t deadline, uint64_t *ticket)
+    cbool pf_pool_condemn(pf_pool *p, unsigned worker, uint64_t ticket)
+    void pf_pool_call_off(pf_pool *p, uint32_t job, cbool off)
+    cbool pf_pool_forestall(pf_pool *p, uint32_t job)
+    cbool pf_pool_begun(pf_pool *p, uint32_t job)
+    void pf_pool_look(pf_pool *p, unsigned worker, pf_pool_worker *w)
+    void pf_pool_stop(pf_pool *p, unsigned how)
+    uint32_t pf_pool_seen(pf_pool *p)
+    int pf_pool_wait(pf_pool *p, pf_ring *results, uint64_t n, uint32_t seen, int64_t deadline)
+    void pf_pool_kick(pf_pool *p)
+    void pf_pool_call(pf_pool *p, pf_ring *results, uint64_t n)
+    void pf_pool_ready(pf_pool *p, unsigned worker)
+    int pf_pool_take(pf_pool *p, unsigned worker, pf_box *box, int64_t deadline)
+    cbool pf_pool_begin(pf_pool *p, unsigned worker)
+    cbool pf_pool_end(pf_pool *p, unsigned worker, int64_t *ns)
+    int pf_pool_answer(pf_pool *p, pf_ring *results, const pf_iov *iov, unsigned n, const pf_loan *refs,
+                       unsigned nrefs, int64_t deadline)
+    void pf_pool_rest(pf_pool *p, unsigned worker)
+    unsigned pf_pool_stopped(pf_pool *p)
 
 cdef extern from "procfast/wire.h" nogil:
     int pf_wire_open(int *fds)

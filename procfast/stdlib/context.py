@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing.context
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from multiprocessing.context import BaseContext
 
 from ..context import BackendContext, public_names
@@ -14,6 +14,7 @@ TYPE_CHECKING = False  # importing typing takes longer than all of procfast
 if TYPE_CHECKING:
     from typing import Any
 
+    from .pool import Pool
     from .queues import JoinableQueue, Queue
     from .shared_memory import ShareableList, SharedMemory
     from .synchronize import BoundedSemaphore, Lock, RLock, Semaphore
@@ -24,6 +25,27 @@ class Context(BackendContext):
 
     backend = "stdlib"
     features = frozenset({"atomic_values", "batches", "interrupt"})
+
+    def Pool(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        *,
+        worker_init: Callable[[], Any] | None = None,
+    ) -> Pool:
+        """A `multiprocessing.Pool` that also has progress, stats, cancel, ...; see `procfast.stdlib.pool.Pool`."""
+        from .pool import Pool
+
+        return Pool(
+            processes,
+            initializer,
+            initargs,
+            maxtasksperchild,
+            self.get_context(),
+            worker_init=worker_init,
+        )
 
     def Queue(self, maxsize: int = 0, *, max_bytes: int | None = None) -> Queue:
         """A `multiprocessing.Queue` that also has put_many and get_many.

@@ -37,3 +37,15 @@ with procfast.posix.MessageQueue("/jobs") as messages:
 below: list[str] = [info.stat for info in procfast.posix.process_tree(1) if info.depth]
 oldest: tuple[str, ...] = procfast.posix.children()[0].command
 cpus: int = procfast.usable_cpus()
+
+
+async def awaited(pool: procfast.abc.Pool) -> int:
+    return await pool.apply_async(len, ("abc",))
+
+
+with procfast.Pool(2, worker_init=dict) as pool:
+    lengths: list[int] = pool.map(len, ["a"], progress=True, retries=1)
+    result: procfast.abc.AsyncResult[int] = pool.apply_async(len, ("abc",), timeout=1)
+    called_off: bool = result.cancel()
+    each: list[int] = list(pool.imap(len, ["a"], buffersize=8))
+    spent: list[float] = [worker.busy for worker in pool.stats().workers]

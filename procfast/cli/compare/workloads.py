@@ -30,6 +30,7 @@ from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from procfast import _backend
 from procfast.cli.compare import sources
 
 if TYPE_CHECKING:
@@ -974,6 +975,110 @@ def import_time(ctx: ForkContext, plan: Plan) -> Sample:
     return Sample(statistics.median(times), len(times), sum(times))
 
 
+# --- pools ---------------------------------------------------------------------------------------
+
+POOL_WORKERS = 2
+
+
+def _pool(ctx: ForkContext) -> Any:
+    if getattr(ctx, "backend", "stdlib") == "stdlib":
+        from multiprocessing.pool import Pool
+
+        return Pool(POOL_WORKERS, context=ctx)  # without what our class of that backend adds
+    return ctx.Pool(POOL_WORKERS)
+
+
+def _double(x: Any) -> Any:
+    return x + x
+
+
+def pool_rate(
+    ctx: ForkContext, plan: Plan, count: int, call: Callable[[Any, int], Any], ordered: bool = True
+) -> Sample:
+    """Tasks per second, of so many trivial ones: the median of a few rounds of `call`."""
+    count = count // 10 if plan.quick else count
+    with _pool(ctx) as pool:
+        call(pool, count // 10)
+        times: list[float] = []
+        while len(times) < 3 or sum(times) < plan.seconds:
+            begin = time.perf_counter()
+            results = call(pool, count)
+            times.append(time.perf_counter() - begin)
+            expect(
+                (results if ordered else sorted(results)) == [2 * i for i in range(count)],
+                "other results",
+            )
+    return Sample(count / statistics.median(times), count * len(times), sum(times))
+
+
+def _map(pool: Any, count: int) -> Any:
+    return pool.map(_double, range(count))
+
+
+def _map_one_by_one(pool: Any, count: int) -> Any:
+    return pool.map(_double, range(count), 1)
+
+
+def _unordered(pool: Any, count: int) -> Any:
+    return list(pool.imap_unordered(_double, range(count)))
+
+
+def _burst(pool: Any, count: int) -> Any:
+    calls = [pool.apply_async(_double, (i,)) for i in range(count)]
+    return [call.get() for call in calls]
+
+
+def pool_trip(ctx: ForkContext, plan: Plan, pause: float = 0.0) -> Sample:
+    """Seconds from the call of one task to its result, median; before each, `pause` seconds without any."""
+    clock = time.perf_counter_ns
+    times: list[int] = []
+    with _pool(ctx) as pool:
+        for i in range(100):
+            expect(pool.apply(_double, (i,)) == 2 * i, "another result")
+        while sum(times) / 1e9 + len(times) * pause < plan.seconds:
+            if pause:
+                time.sleep(pause)
+            begin = clock()
+            result = pool.apply(_double, (7,))
+            times.append(clock() - begin)
+            expect(result == 14, "another result")
+    return _sample_of(times)
+
+
+def pool_arrays(ctx: ForkContext, plan: Plan) -> Sample:
+    """Bytes per second of 64 arrays of 4 MiB to the workers and back, each way counted."""
+    import numpy
+
+    arrays = [numpy.full(4 * MIB // 8, i, "f8") for i in range(8 if plan.quick else 64)]
+    times: list[float] = []
+    with _pool(ctx) as pool:
+        for _ in range(3):
+            begin = time.perf_counter()
+            results = pool.map(_double, arrays, 1)
+            times.append(time.perf_counter() - begin)
+            for i, result in enumerate(results):
+                expect(bool((result == 2 * i).all()), "another array")
+            del results, result
+    size = 2 * sum(array.nbytes for array in arrays)
+    seconds = statistics.median(times[1:])
+    return Sample(size / seconds, len(arrays), seconds)
+
+
+def pool_start(ctx: ForkContext, plan: Plan) -> Sample:
+    """Seconds from nothing to the first result, median. Not timed: its end."""
+    gc.collect()
+    times: list[float] = []
+    while len(times) < 10 or sum(times) < plan.seconds:
+        begin = time.perf_counter()
+        pool = _pool(ctx)
+        result = pool.apply(_double, (7,))
+        times.append(time.perf_counter() - begin)
+        expect(result == 14, "another result")
+        pool.terminate()
+        pool.join()
+    return Sample(statistics.median(times), len(times), sum(times))
+
+
 # --- end to end ----------------------------------------------------------------------------------
 
 
@@ -988,6 +1093,32 @@ def end_to_end(ctx: ForkContext, plan: Plan, cut: sources.Cut, count: sources.Co
     found, seconds = sources.in_processes(ctx, cut, count, everything, workers)
     digest = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
     return Sample(seconds, sum(found.values()), seconds, digest)
+
+
+# --- executors -----------------------------------------------------------------------------------
+
+
+def _same(x: int) -> int:
+    return x
+
+
+def executor_burst(ctx: ForkContext, plan: Plan, *, submits: bool) -> Sample:
+    """So many calls submitted at once, and all their results: the time of the submits, or of all."""
+    executor = _backend.load(ctx.backend, "futures").ProcessPoolExecutor(2, ctx)  # type: ignore[attr-defined]
+    calls, rates = 5_000 if plan.quick else 20_000, []
+    with executor:
+        list(executor.map(_same, range(100)))
+        for _ in range(3):
+            gc.collect()
+            began = time.perf_counter()
+            futures = [executor.submit(_same, i) for i in range(calls)]
+            submitted = time.perf_counter()
+            found = [future.result() for future in futures]
+            ended = time.perf_counter()
+            expect(found == list(range(calls)), "another result")
+            rates.append(calls / ((submitted if submits else ended) - began))
+    rate = statistics.median(rates)
+    return Sample(rate, calls, calls / rate)
 
 
 # --- the list -------------------------------------------------------------------------------------
@@ -1265,6 +1396,40 @@ def _process_cases() -> list[Case]:
     ]
 
 
+def _executor_cases() -> list[Case]:
+    def case(key: str, title: str, goal: float, submits: bool) -> Case:
+        run = partial(executor_burst, submits=submits)
+        return Case(f"executor.{key}", f"ProcessPoolExecutor: {title}", "items/s", run, goal)
+
+    return [
+        case("submit", "submit, 20,000 in a burst", 20, True),
+        case("results", "the same, to all results", 10, False),
+    ]
+
+
+def _pool_cases() -> list[Case]:
+    def rate(
+        key: str, title: str, count: int, call: Any, goal: float, ordered: bool = True
+    ) -> Case:
+        run = partial(pool_rate, count=count, call=call, ordered=ordered)
+        return Case(f"pool.{key}", f"Pool: {title}", "items/s", run, goal)
+
+    asleep = partial(pool_trip, pause=0.005)
+    arrays = "Pool: arrays of 4 MiB, in and out"
+    return [
+        rate("map.1", "map, chunksize 1", 100_000, _map_one_by_one, 10),
+        rate("unordered", "imap_unordered", 100_000, _unordered, 10, ordered=False),
+        rate("apply_async", "a burst of apply_async", 20_000, _burst, 8),
+        rate("map", "map, default chunks", 1_000_000, _map, 1),
+        Case("pool.trip", "Pool: one task and its result, again and again", "s", pool_trip, 15),
+        Case(
+            "pool.trip.asleep", "Pool: one task and its result, the worker asleep", "s", asleep, 3
+        ),
+        Case("pool.arrays", arrays, "bytes/s", pool_arrays, 5, needs="numpy"),
+        Case("pool.start", "Pool: create, first result", "s", pool_start, 1.2),
+    ]
+
+
 CASES: list[Case] = [
     *_queue_cases(),
     *_pipe_cases(),
@@ -1275,6 +1440,8 @@ CASES: list[Case] = [
     Case("shm.cycle", "SharedMemory: create, close, unlink 4 KiB", "s", named_cycle, 1.3),
     Case("shm.attach", "SharedMemory: attach and close 4 KiB", "s", named_attach, 1.4),
     *_process_cases(),
+    *_pool_cases(),
+    *_executor_cases(),
     Case("import", "import, and the first Queue() and Process()", "s", import_time, 0.91),
     Case(
         "job.tokens",

@@ -97,7 +97,7 @@ cdef class _Sink:
             raw = buffer.raw()
         except BufferError:  # not contiguous
             return True
-        if raw.nbytes < OUT_OF_BAND or len(self.buffers) >= PF_MAX_REFS - 1:
+        if self.buffers is None or raw.nbytes < OUT_OF_BAND or len(self.buffers) >= PF_MAX_REFS - 1:
             return True
         self.buffers.append(raw)
         return False
@@ -108,7 +108,7 @@ cdef list _spare = []  # picklers at rest: making one costs more than most pickl
 
 
 cdef object dump(object obj, list pieces, list buffers):
-    """Pickles obj into pieces and buffers."""
+    """Pickles obj into pieces and buffers; buffers None: all into pieces."""
     cdef _Sink sink
     if _spare:
         pickler, sink = _spare.pop()
@@ -313,10 +313,14 @@ cdef extern from "Python.h":
 
 cdef object decode_buffers(Ring ring, pf_box *box, char tag, list streamed):
     """K, Q and S. `streamed`: what came in parts."""
+    cdef list buffers = []
+    return loads(take_buffers(ring, box, tag, streamed, buffers, False), buffers)
+
+
+cdef object take_buffers(Ring ring, pf_box *box, char tag, list streamed, list buffers, bint keep):
+    """The pickle of K, Q or S, as a view of the box or, with keep, by itself; and its buffers, out of the box."""
     cdef uint32_t count, k, block = 0, part = 0
     cdef uint64_t size, word, n, at
-    cdef list buffers = []
-    cdef object obj
     if box.len < 13:
         raise corrupted()
     memcpy(&count, box.data + 1, 4)
@@ -345,17 +349,18 @@ cdef object decode_buffers(Ring ring, pf_box *box, char tag, list streamed):
             buffers.append(copy_out(box.data + at, n, word & 1))
             at += n
     if tag == b"S":
-        view = memoryview(streamed[part])
-    elif tag == b"K":
+        return memoryview(streamed[part])
+    if tag == b"K":
         if block + 1 != box.nloans:
             raise corrupted()
-        view = PyMemoryView_FromMemory(<char *>box.loans[block].base, <Py_ssize_t>box.loans[block].len,
-                                       PyBUF_READ)
-    else:
-        if size != box.len - at:
-            raise corrupted()
-        view = PyMemoryView_FromMemory(box.data + at, <Py_ssize_t>size, PyBUF_READ)
-    return loads(view, buffers)
+        if keep:
+            return copy_out(box.loans[block].base, box.loans[block].len, True)
+        return PyMemoryView_FromMemory(<char *>box.loans[block].base, <Py_ssize_t>box.loans[block].len, PyBUF_READ)
+    if size != box.len - at:
+        raise corrupted()
+    if keep:
+        return copy_out(box.data + at, size, True)
+    return PyMemoryView_FromMemory(box.data + at, <Py_ssize_t>size, PyBUF_READ)
 
 
 cdef object loads(object view, list buffers):

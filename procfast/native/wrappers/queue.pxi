@@ -65,25 +65,41 @@ cdef int send_raw(Ring ring, char tag, char block_tag, char stream_tag, const vo
 
 cdef int send_pickle(Ring ring, object obj, Flat *f, object block, object timeout) except -1:
     """Everything else. Raises what pickling raises, before anything is shared."""
-    cdef list pieces = [], buffers = [], inline = [], streamed = []
-    dump(obj, pieces, buffers)
-    cdef uint64_t size = 0, word, zero = 0, in_blocks = 0
-    cdef uint32_t count = <uint32_t>len(buffers), k
+    cdef list streamed = [] if ring.link is not None else None
     cdef unsigned nrefs = 0
     cdef pf_loan refs[PF_MAX_REFS]
     cdef pf_iov iov
+    pack_pickle(ring, obj, f, refs, &nrefs, streamed)
+    iov.base = f.data
+    iov.len = f.len
+    try:
+        if streamed:
+            return send_parts(ring, &iov, refs, &nrefs, streamed)
+        return push(ring, &iov, 1, refs, nrefs, block, timeout)
+    except:
+        unpack_refs(ring, refs, nrefs)
+        raise
+
+
+cdef int pack_pickle(Ring ring, object obj, Flat *f, pf_loan *refs, unsigned *nrefs, list streamed) except -1:
+    """A pickle in the empty f, and in blocks that are the caller's until they were put. `streamed`, on a link: what is
+    to follow in parts."""
+    cdef list pieces = [], buffers = [], inline = []
+    dump(obj, pieces, buffers)
+    cdef uint64_t size = 0, word, zero = 0, in_blocks = 0
+    cdef uint32_t count = <uint32_t>len(buffers)
+    cdef unsigned n = 0
     cdef Py_buffer view
     cdef char *at
-    cdef bint linked = ring.link is not None
+    cdef bint linked = streamed is not None
+    nrefs[0] = 0
     for piece in pieces:
         size += <uint64_t>PyBytes_GET_SIZE(piece)
     if count == 0 and size < BLOCK_LEAST:
         flat_more(f, 1)[0] = b"P"
         for piece in pieces:
             memcpy(flat_more(f, PyBytes_GET_SIZE(piece)), PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
-        iov.base = f.data
-        iov.len = f.len
-        return push(ring, &iov, 1, NULL, 0, block, timeout)
+        return 0
     try:
         at = flat_more(f, 13)
         at[0] = b"Q"
@@ -95,11 +111,11 @@ cdef int send_pickle(Ring ring, object obj, Flat *f, object block, object timeou
                 if view.len < BLOCK_LEAST:
                     inline.append(raw)
                 elif (not linked or in_blocks + view.len <= LOAN_MOST) and \
-                        fill(ring, view.buf, view.len, &refs[nrefs]) == 0:
-                    nrefs += 1
+                        fill(ring, view.buf, view.len, &refs[n]) == 0:
+                    n += 1
                     in_blocks += view.len
                     word |= 2
-                elif streams(ring):
+                elif linked and streams(ring):
                     streamed.append(raw)
                     word |= 4
                 else:
@@ -114,11 +130,11 @@ cdef int send_pickle(Ring ring, object obj, Flat *f, object block, object timeou
             finally:
                 PyBuffer_Release(&view)
         if size >= BLOCK_LEAST and not (linked and size >= STREAM_LEAST) and \
-                send_pieces(ring, pieces, size, &refs[nrefs]) == 0:
-            nrefs += 1
+                send_pieces(ring, pieces, size, &refs[n]) == 0:
+            n += 1
             f.data[0] = b"K"
             memcpy(f.data + 5, &zero, 8)
-        elif size >= BLOCK_LEAST and streams(ring):
+        elif size >= BLOCK_LEAST and linked and streams(ring):
             f.data[0] = b"S"
             memcpy(f.data + 5, &size, 8)
             streamed += pieces
@@ -127,14 +143,10 @@ cdef int send_pickle(Ring ring, object obj, Flat *f, object block, object timeou
             for piece in pieces:
                 memcpy(flat_more(f, PyBytes_GET_SIZE(piece)), PyBytes_AS_STRING(piece),
                        PyBytes_GET_SIZE(piece))
-        iov.base = f.data
-        iov.len = f.len
-        if streamed:
-            return send_parts(ring, &iov, refs, &nrefs, streamed)
-        return push(ring, &iov, 1, refs, nrefs, block, timeout)
+        nrefs[0] = n
+        return 0
     except:
-        for k in range(nrefs):
-            pf_ring_return(ring.r, &refs[k])
+        unpack_refs(ring, refs, n)
         raise
 
 

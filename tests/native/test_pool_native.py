@@ -1,0 +1,440 @@
+"""What only the native pool promises, or can be asked about."""
+
+import functools
+import gc
+import multiprocessing.pool
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+import numpy
+import pool_workers
+import pytest
+import supervisor
+
+import procfast
+from procfast.exceptions import PoolBroken
+from procfast.native import pool as native_pool
+
+WITHIN = 10.0
+
+
+@pytest.fixture
+def native():
+    return procfast.get_context("fork", backend="native")
+
+
+def wait_until(condition) -> None:
+    end = time.monotonic() + WITHIN
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+# ---- calls
+
+
+def test_function_is_pickled_once_for_a_call(native):
+    pool_workers.CountsPickles.pickled = 0
+    with native.Pool(2) as pool:
+        assert pool.map(pool_workers.CountsPickles(), range(500), 1) == list(range(500))
+        assert pool_workers.CountsPickles.pickled == 1
+        assert list(pool.imap(pool_workers.CountsPickles(), iter(range(50)))) == list(range(50))
+        assert pool_workers.CountsPickles.pickled == 2
+
+
+def test_function_with_a_state_is_new_for_each_call(native):
+    """As with multiprocessing: what a call does to its function is not seen by another call."""
+    with native.Pool(1) as pool:
+        counter = pool_workers.Remembers()
+        assert [pool.apply(counter) for _ in range(3)] == [1, 1, 1]
+        assert pool.map(counter, range(3), 1) == [1, 2, 3]
+        assert pool.map(counter, range(3), 1) == [1, 2, 3]
+
+
+def test_large_function(native):
+    """One that does not fit a message comes through as well."""
+    big = numpy.arange(300_000)
+    with native.Pool(2) as pool:
+        got = pool.map(functools.partial(pool_workers.add, big), [0] * 20, 1)
+        assert all((x == big).all() for x in got)
+
+
+def test_unpicklable_arguments_raise_at_the_call(native):
+    with native.Pool(2) as pool:
+        for call in (
+            lambda: pool.apply_async(pool_workers.identity, (lambda: 1,)),
+            lambda: pool.map_async(pool_workers.identity, [1, lambda: 1], 1),
+            lambda: pool.map_async(pool_workers.identity, [1, lambda: 1]),
+            lambda: pool.imap(pool_workers.identity, [lambda: 1]),
+            lambda: pool.apply_async(lambda: 1),
+        ):
+            with pytest.raises(
+                (AttributeError, TypeError, Exception), match=r"pickle|local object"
+            ):
+                call()
+        assert pool.map(pool_workers.square, range(5)) == [0, 1, 4, 9, 16]
+        wait_until(lambda: not pool._cache)
+
+
+def test_buffers_out_of_band(native):
+    """Big arrays come back without a copy: on shared memory that is the owner's, and writable."""
+    arrays = [numpy.full(1 << 18, i, "u4") for i in range(4)]
+    with native.Pool(2) as pool:
+        got = pool.map(pool_workers.identity, arrays, 1)
+        for i, array in enumerate(got):
+            assert (array == i).all()
+            assert not array.flags.owndata
+            array[0] = 77
+    assert [int(array[0]) for array in got] == [77] * 4  # they outlive the pool
+
+
+def test_automatic_chunks_follow_the_time_that_items_take(native):
+    """Many quick items go in few tasks, slow ones one by one."""
+    with native.Pool(2) as pool:
+        before = pool.stats().done
+        assert pool.map(pool_workers.square, range(50_000)) == [x * x for x in range(50_000)]
+        quick = pool.stats().done - before
+        assert quick < 500
+        pool.map(pool_workers.sleep, [0.01] * 40)
+        assert pool.stats().done - before - quick >= 20
+
+
+def test_bounded_imap_reads_no_further(native):
+    taken = []
+
+    def source():
+        for i in range(1000):
+            taken.append(i)
+            yield i
+
+    with native.Pool(2) as pool:
+        it = pool.imap(pool_workers.square, source(), buffersize=5)
+        wait_until(lambda: len(taken) >= 5)
+        time.sleep(0.05)
+        assert len(taken) <= 6
+        assert [next(it) for _ in range(20)] == [i * i for i in range(20)]
+        time.sleep(0.05)
+        assert len(taken) <= 26
+        it.cancel()
+
+
+def test_unbounded_imap_runs_without_being_asked(native, tmp_path):
+    """close() and join() see it through, as with multiprocessing."""
+    path = str(tmp_path / "ran")
+    pool = native.Pool(2)
+    tasks = functools.partial(pool_workers.note, path)
+    pool.imap_unordered(tasks, (i for i in range(300)))
+    pool.imap(tasks, range(300, 9000))
+    pool.close()
+    pool.join()
+    assert os.path.getsize(path) == 8 * 9000
+
+
+def test_nothing_of_an_argument_stays(native):
+    with native.Pool(1) as pool:
+        thing = pool_workers.Thing([1])
+        gone = weakref.ref(thing)
+        pool.map(len, [thing] * 3)
+        pool.apply(len, (thing,))
+        list(pool.imap(len, [thing]))
+        del thing
+        gc.collect()
+        assert gone() is None
+
+
+# ---- waiting
+
+
+@pytest.mark.parametrize("call", ["apply", "map", "imap"])
+def test_interrupt_ends_a_wait_at_once(native, call):
+    with native.Pool(2) as pool:
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            if call == "apply":
+                pool.apply(pool_workers.sleep, (60,))
+            elif call == "map":
+                pool.map(pool_workers.sleep, [60] * 10, 1)
+            else:
+                next(pool.imap(pool_workers.sleep, [60] * 10))
+        assert time.monotonic() - began < WITHIN
+        timer.join()
+
+
+PROGRAM = """
+import os, sys, procfast, pool_workers
+if __name__ == "__main__":
+    with procfast.get_context("fork", backend="native").Pool(2) as pool:
+        print(os.getpid(), *(process.pid for process in pool._pool), flush=True)
+        pool.map(pool_workers.sleep, [60] * 10, 1)
+"""
+
+
+def test_ctrl_c(tmp_path):
+    """It goes to all processes of the terminal: the program ends at once, with one traceback, and leaves no worker."""
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    program = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
+        start_new_session=True,
+    )  # fmt: skip
+    pids = [int(pid) for pid in program.stdout.readline().split()]
+    time.sleep(0.1)
+    os.killpg(program.pid, signal.SIGINT)
+    _, errors = program.communicate(timeout=WITHIN)
+    assert program.returncode == -signal.SIGINT
+    assert errors.count("Traceback") == 1, errors
+    table = supervisor.processes()
+    assert not [pid for pid in pids if pid in table and table[pid].state != "Z"]
+
+
+def test_interrupt_while_a_result_is_opened(native):
+    """It is opened again by the next get()."""
+    with native.Pool(1) as pool:
+        result = pool.apply_async(pool_workers.give_slow)
+        result.wait()
+        pool_workers.SlowToUnpickle.interrupts = 1
+        with pytest.raises(KeyboardInterrupt):
+            result.get()
+        assert result.get() == "whole"
+        it = pool.imap(pool_workers.identity, [pool_workers.SlowToUnpickle()])
+        pool_workers.SlowToUnpickle.interrupts = 0
+        assert next(it) == "whole"
+
+
+def test_threads_wait_together(native):
+    """Whoever leads hands on; nobody waits for another one's result."""
+    errors = []
+
+    def body(k):
+        try:
+            for i in range(20):
+                if k % 2:
+                    assert pool.apply(pool_workers.square, (i,)) == i * i
+                else:
+                    assert pool.map(pool_workers.square, range(100), 1) == [
+                        x * x for x in range(100)
+                    ]
+        except BaseException as error:
+            errors.append(error)
+
+    with native.Pool(2) as pool:
+        slow = threading.Thread(target=pool.apply, args=(pool_workers.sleep, (0.3,)))
+        slow.start()
+        threads = [threading.Thread(target=body, args=(k,)) for k in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WITHIN)
+        assert not any(thread.is_alive() for thread in threads)
+        slow.join(WITHIN)
+    assert not errors
+
+
+def test_waiters_of_one_result(native):
+    got = []
+    with native.Pool(1) as pool:
+        result = pool.apply_async(pool_workers.sleep, (0.2,))
+        threads = [
+            threading.Thread(target=lambda: got.append(result.get(WITHIN))) for _ in range(5)
+        ]
+        for thread in threads:
+            thread.start()
+        with pytest.raises(native.TimeoutError):
+            result.get(0.01)
+        for thread in threads:
+            thread.join(WITHIN)
+    assert got == [0.2] * 5
+
+
+def test_idle_pool_sleeps(native):
+    """At most two wake-ups per second and worker, and no CPU."""
+    with native.Pool(2) as pool:
+        pool.map(pool_workers.square, range(100), 1)
+        time.sleep(0.3)
+        before = [wakes(process.pid) for process in pool._pool]
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        began = time.monotonic()
+        time.sleep(1.5)
+        lasted = time.monotonic() - began
+        after = [wakes(process.pid) for process in pool._pool]
+        mine = resource.getrusage(resource.RUSAGE_SELF)
+        assert all(b - a <= 2 * lasted + 1 for a, b in zip(before, after, strict=True))
+        assert mine.ru_utime + mine.ru_stime - used.ru_utime - used.ru_stime < 0.2
+
+
+def wakes(pid: int) -> int:
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("voluntary"))
+
+
+# ---- its life
+
+
+def test_a_child_can_not_use_it(native):
+    with native.Pool(1) as pool:
+        result = pool.apply_async(pool_workers.sleep, (0.2,))
+        pid = os.fork()
+        if pid == 0:
+            refused = 0
+            for use in (lambda: pool.apply(len, ("",)), result.get, result.ready):
+                try:
+                    use()
+                except RuntimeError:
+                    refused += 1
+            os._exit(refused)
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 3
+        assert result.get() == 0.2
+
+
+def test_terminate_gives_up_on_calls(native):
+    pool = native.Pool(1)
+    running = pool.apply_async(pool_workers.sleep, (60,))
+    errors = []
+    queued = pool.map_async(pool_workers.square, range(10), error_callback=errors.append)
+    pool.terminate()
+    pool.join()
+    for call in (running, queued):
+        with pytest.raises(PoolBroken, match="terminated"):
+            call.get(0)
+    assert len(errors) == 1
+    with pytest.raises(ValueError, match="not running"):
+        pool.apply(len, ("",))
+
+
+def test_terminate_of_workers_that_do_not_go(native, monkeypatch):
+    monkeypatch.setattr(native_pool, "GRACE", 0.2)
+    pool = native.Pool(2, pool_workers.ignore_sigterm)
+    pool.apply_async(pool_workers.sleep, (60,))
+    pool.apply(len, ("",))
+    began = time.monotonic()
+    pool.terminate()
+    pool.join()
+    assert time.monotonic() - began < WITHIN
+
+
+def test_from_a_callback(native):
+    """The pool's own thread may call the pool, and end it."""
+    got = []
+    pool = native.Pool(2)
+
+    def callback(value):
+        got.append((value, pool.apply(pool_workers.square, (value,))))
+        pool.terminate()
+
+    pool.apply_async(pool_workers.identity, (7,), callback=callback).wait(WITHIN)
+    pool.join()
+    assert got == [(7, 49)]
+
+
+def test_callback_that_raises(native):
+    seen = []
+    before, threading.excepthook = threading.excepthook, lambda args: seen.append(args.exc_value)
+    try:
+        with native.Pool(1) as pool:
+            assert (
+                pool.apply_async(pool_workers.square, (2,), callback=pool_workers.fail).get() == 4
+            )
+            assert pool.apply(pool_workers.square, (3,)) == 9
+    finally:
+        threading.excepthook = before
+    assert [str(error) for error in seen] == ["on purpose: 4"]
+
+
+def test_terminate_under_load(native):
+    for i in range(30):
+        pool = native.Pool(2)
+        pool.map_async(pool_workers.square, range(2000), 1)
+        calls = [pool.apply_async(pool_workers.square, (k,)) for k in range(50)]
+        time.sleep(i % 10 * 0.0005)
+        pool.terminate()
+        pool.join()
+        for call in calls:
+            assert call.ready()
+
+
+def test_nothing_is_left(native):
+    """Of a pool that was closed, and of one that was only dropped."""
+    for _ in range(50):
+        pool = native.Pool(1)
+        assert pool.apply(pool_workers.square, (3,)) == 9
+        pool.close()
+        pool.join()
+    pool = native.Pool(2)
+    pids = [process.pid for process in pool._pool]
+    with pytest.warns(ResourceWarning, match="unclosed running"):
+        del pool
+    table = supervisor.processes()
+    assert not [pid for pid in pids if pid in table and table[pid].state != "Z"]
+
+
+def test_not_collected_while_something_is_asked_of_it(native):
+    result = native.Pool(1).apply_async(pool_workers.sleep, (0.1,))
+    gc.collect()
+    with pytest.warns(ResourceWarning, match="unclosed running"):
+        assert result.get(WITHIN) == 0.1
+
+
+# ---- what others subclass
+
+
+class Hooked(multiprocessing.pool.Pool):
+    """As torch's and joblib's: queues of its own, and workers that know them."""
+
+    def _setup_queues(self):
+        self._inqueue = self._ctx.SimpleQueue()
+        self._outqueue = self._ctx.SimpleQueue()
+        self._quick_put = self._inqueue.put
+        self._quick_get = self._outqueue.get
+
+    def _repopulate_pool(self):
+        self.repopulated = True
+        return super()._repopulate_pool()
+
+
+class HookedNative(native_pool.Pool):
+    @staticmethod
+    def Process(ctx, *args, **kwds):
+        return ctx.Process(*args, **kwds)
+
+
+class PlainNative(native_pool.Pool):
+    def extra(self):
+        return self.apply(pool_workers.square, (4,))
+
+
+@pytest.mark.parametrize("cls", [Hooked, HookedNative, PlainNative])
+def test_subclasses(native, cls):
+    with cls(2, context=native) as pool:
+        assert pool.map(pool_workers.square, range(20), 1) == [x * x for x in range(20)]
+        assert isinstance(pool, multiprocessing.pool.Pool)
+        assert isinstance(pool, native_pool.Pool)
+        assert (pool._keeper is not None) == (cls is PlainNative) if cls is not Hooked else True
+    pool.join()
+
+
+def test_install_makes_pools_native():
+    standard = multiprocessing.pool.Pool
+    procfast.install()
+    try:
+        assert issubclass(multiprocessing.pool.Pool, standard)
+        with multiprocessing.pool.Pool(1) as pool, multiprocessing.pool.ThreadPool(1) as threads:
+            native = procfast.backend == "native"
+            assert (getattr(pool, "_keeper", None) is not None) == native
+            assert (
+                pool.map(pool_workers.square, [3]) == threads.map(pool_workers.square, [3]) == [9]
+            )
+            assert not hasattr(threads, "_core")
+            assert isinstance(threads, multiprocessing.pool.Pool)
+    finally:
+        procfast.uninstall()
+    assert multiprocessing.pool.Pool is standard
