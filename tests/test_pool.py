@@ -1192,6 +1192,25 @@ def test_await_that_is_cancelled(shared):
     asyncio.run(main())
 
 
+def test_await_while_callbacks_are_called(shared):
+    """The one that comes in the middle of that is told too."""
+    called, go_on = threading.Event(), threading.Event()
+
+    def callback(value):
+        called.set()
+        assert go_on.wait(10)
+
+    async def main():
+        call = shared.pool.apply_async(tasks.square, (3,), callback=callback)
+        assert await asyncio.to_thread(called.wait, 10)
+        waiting = asyncio.ensure_future(_value(call))
+        await asyncio.sleep(0)
+        go_on.set()
+        assert await asyncio.wait_for(waiting, 10) == 9
+
+    asyncio.run(main())
+
+
 def test_loop_that_ends_before_the_result(shared):
     async def main(call):
         with pytest.raises(asyncio.TimeoutError):

@@ -1005,6 +1005,8 @@ cdef class PoolCore:
             pf_pool_call_off(self.p, job.number, False)
         if job.hooks is not None:
             self.call_hooks(job)
+            while job.hooks:  # that have come meanwhile
+                self.call_hooks(job)
         self.conclude(job)
         self.ring()
         pf_pool_kick(self.p)
@@ -1271,7 +1273,10 @@ cdef class PoolCore:
         self.need(job)
 
     def concluded(self, PoolJob job not None):
-        """Its hooks were called."""
+        """Its hooks were called; those that came meanwhile are to be called too."""
+        if job.hooks:
+            self.callbacks.append(job)
+            return
         self.conclude(job)
         pf_pool_kick(self.p)
 

@@ -153,9 +153,10 @@ cdef class PoolFuture(PoolJob):
 
     def _later(self, callback):
         """callback(self) will be called at its end; False: it has ended."""
+        callbacks = self._done_callbacks
         if self.done:
             return False
-        self._done_callbacks.append(callback)
+        callbacks.append(callback)
         return True
 
     def _forestall(self):
