@@ -187,6 +187,7 @@ class _Keeper:
         for number, process in enumerate(self.places):
             if process and process.exitcode is not None:
                 util.debug(f"cleaning up worker {number}")
+                process.join()  # it is among the active children, and its descriptor open, until somebody does
                 death = _Death(process.pid, process.exitcode)
                 if not self.core.has_ready(number):
                     self._unready[number] = WorkerDied(
@@ -381,7 +382,21 @@ _HOOKS = frozenset(
 ) - {"_wrap_exception", "_check_running", "_map_async"} | {"Process"}  # fmt: skip
 
 
-class Pool(pool.Pool, metaclass=Twin):
+class _Hookable(Twin):
+    """Who overrides a hook of the standard class is a subclass of that alone, where hooks are called."""
+
+    native: type | None = None
+
+    def mro(cls) -> list[type]:
+        line = super().mro()
+        if cls.native in line:
+            above = line[: line.index(cls.native)]
+            if any(not _HOOKS.isdisjoint(vars(c)) for c in above):
+                line.remove(cls.native)
+        return line
+
+
+class Pool(pool.Pool, metaclass=_Hookable):
     """Processes that call functions for this one.
 
     processes: how many; None: `procfast.usable_cpus()`. initializer(*initargs) is called in each,
@@ -394,20 +409,6 @@ class Pool(pool.Pool, metaclass=Twin):
     """
 
     _keeper: _Keeper | None = None
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """A subclass that overrides a hook of the standard class works the standard way: only there is anything that
-        would call it."""
-        super().__init_subclass__(**kwargs)
-        if any(name in vars(cls) for name in _HOOKS):
-            for name, value in vars(_STANDARD).items():
-                if name not in vars(cls) and name not in (
-                    "__dict__",
-                    "__weakref__",
-                    "__doc__",
-                    "__module__",
-                ):
-                    setattr(cls, name, value)
 
     def __init__(
         self,
@@ -759,3 +760,6 @@ class Pool(pool.Pool, metaclass=Twin):
             raise ValueError("In unknown state")
         assert self._keeper is not None
         self._keeper.join()
+
+
+_Hookable.native = Pool

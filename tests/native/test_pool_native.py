@@ -18,6 +18,7 @@ import pytest
 import supervisor
 
 import procfast
+from procfast import futures
 from procfast.exceptions import PoolBroken
 from procfast.native import pool as native_pool
 
@@ -255,24 +256,29 @@ def test_waiters_of_one_result(native):
     assert got == [0.2] * 5
 
 
-def test_idle_pool_sleeps(native):
-    """At most two wake-ups per second and worker, and no CPU."""
-    with native.Pool(2) as pool:
-        pool.map(pool_workers.square, range(100), 1)
+@pytest.mark.parametrize("kind", ["pool", "executor"])
+def test_idle_workers_sleep(native, kind):
+    """At most two wake-ups per second, of a worker and of the owner's thread, and no CPU."""
+    with native.Pool(2) if kind == "pool" else futures.ProcessPoolExecutor(2, native) as pool:
+        assert list(pool.map(pool_workers.square, range(100))) == [x * x for x in range(100)]
+        pids = list(pool._processes) if kind == "executor" else [p.pid for p in pool._pool]
+        tasks = [str(pid) for pid in pids]
+        tasks += [f"self/task/{tid}" for tid in os.listdir("/proc/self/task")]
+        tasks.remove(f"self/task/{threading.get_native_id()}")
         time.sleep(0.3)
-        before = [wakes(process.pid) for process in pool._pool]
+        before = [wakes(task) for task in tasks]
         used = resource.getrusage(resource.RUSAGE_SELF)
         began = time.monotonic()
         time.sleep(1.5)
         lasted = time.monotonic() - began
-        after = [wakes(process.pid) for process in pool._pool]
+        after = [wakes(task) for task in tasks]
         mine = resource.getrusage(resource.RUSAGE_SELF)
         assert all(b - a <= 2 * lasted + 1 for a, b in zip(before, after, strict=True))
         assert mine.ru_utime + mine.ru_stime - used.ru_utime - used.ru_stime < 0.2
 
 
-def wakes(pid: int) -> int:
-    with open(f"/proc/{pid}/status") as file:
+def wakes(task: str) -> int:
+    with open(f"/proc/{task}/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("voluntary"))
 
 
@@ -364,11 +370,17 @@ def test_terminate_under_load(native):
 
 def test_nothing_is_left(native):
     """Of a pool that was closed, and of one that was only dropped."""
+    with native.Pool(1):
+        pass  # what is made once for a process
+    multiprocessing.active_children()
+    before = len(os.listdir("/proc/self/fd"))
     for _ in range(50):
         pool = native.Pool(1)
         assert pool.apply(pool_workers.square, (3,)) == 9
         pool.close()
         pool.join()
+    del pool
+    assert len(os.listdir("/proc/self/fd")) == before  # nobody has called active_children()
     pool = native.Pool(2)
     pids = [process.pid for process in pool._pool]
     with pytest.warns(ResourceWarning, match="unclosed running"):
@@ -412,14 +424,47 @@ class PlainNative(native_pool.Pool):
         return self.apply(pool_workers.square, (4,))
 
 
-@pytest.mark.parametrize("cls", [Hooked, HookedNative, PlainNative])
+class Reducing(PlainNative):
+    """joblib's PicklingPool under install(): all that it does not do itself it asks of super()."""
+
+    def __init__(self, processes, reducers=(), **kwds):
+        self.reducers = reducers
+        super().__init__(processes=processes, **kwds)
+
+    def _setup_queues(self):
+        super()._setup_queues()
+
+    def terminate(self):
+        super().terminate()
+
+
+class Memmapping(Reducing):
+    """And its MemmappingPool, a subclass of that without a hook."""
+
+    def __init__(self, processes, **kwds):
+        super().__init__(processes, reducers=(1,), **kwds)
+
+
+class Mixin:
+    def _repopulate_pool(self):
+        return super()._repopulate_pool()
+
+
+class Mixed(Mixin, native_pool.Pool):
+    """The hook comes from another base."""
+
+
+@pytest.mark.parametrize("cls", [Hooked, HookedNative, PlainNative, Reducing, Memmapping, Mixed])
 def test_subclasses(native, cls):
     with cls(2, context=native) as pool:
         assert pool.map(pool_workers.square, range(20), 1) == [x * x for x in range(20)]
+        assert pool.apply_async(pool_workers.square, (3,)).get() == 9
         assert isinstance(pool, multiprocessing.pool.Pool)
         assert isinstance(pool, native_pool.Pool)
-        assert (pool._keeper is not None) == (cls is PlainNative) if cls is not Hooked else True
-    pool.join()
+        assert hasattr(pool, "_inqueue") == (cls is not PlainNative)
+        pool.close()
+        pool.join()
+    assert isinstance(pool, PlainNative) == (cls in (PlainNative, Reducing, Memmapping))
 
 
 def test_install_makes_pools_native():
