@@ -1,5 +1,6 @@
 #include "procfast/family.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 
 #include "os.h"
