@@ -167,7 +167,8 @@ cdef char *flat_more(Flat *f, size_t n) except NULL:
 cdef inline int flat_tag(Flat *f, char tag, const void *body, size_t n) except -1:
     cdef char *at = flat_more(f, n + 1)
     at[0] = tag
-    memcpy(at + 1, body, n)
+    if n:  # body may be NULL
+        memcpy(at + 1, body, n)
     return 0
 
 
