@@ -4,7 +4,7 @@ PYTHONS ?= $(PYTHON)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test stress csrc sanitize crash bench lint wheel conformance clean
+.PHONY: help build test stress csrc sanitize asan crash bench lint wheel release conformance clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,17 +26,27 @@ sanitize:  ## the same under ThreadSanitizer, Address- and UndefinedBehaviourSan
 	$(MAKE) -C csrc check SAN=address,undefined
 	$(MAKE) -C csrc check OS=posix
 
+asan:  ## the tests under Address- and UndefinedBehaviourSanitizer (PROCFAST_SANITIZE=address,undefined make build)
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
+	    ASAN_OPTIONS=detect_leaks=0:handle_segv=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    $(PYTHON) -m pytest -q --backend native --start-method fork $(or $(ARGS),tests)
+
 crash:  ## the kill matrix: a death at every step of every protocol
 	$(MAKE) -C csrc crash
 
 bench:  ## this machine's table
 	$(PYTHON) -m procfast compare $(ARGS)
 
-lint:  ## style and types
+lint:  ## style, types, changelog fragments, workflows
 	ruff check . && ruff format --check . && mypy
+	towncrier build --draft --version next
+	zizmor --offline --pedantic .github
 
 wheel:  ## sdist, and a wheel from it, into dist/
 	$(PYTHON) -m build $(ARGS)
+
+release:  ## is this commit fit to be released? Checks everything and stops before publishing
+	$(PYTHON) tools/release.py $(ARGS)
 
 conformance:  ## CPython's own tests, all start methods; writes docs/conformance.md
 	$(PYTHON) tools/conformance.py $(foreach p,$(PYTHONS),--python $(p)) $(ARGS)
