@@ -1,5 +1,7 @@
 """The one extension, `procfast.native._native`; everything else is in pyproject.toml.
 
+In place, and for an editable installation, it is built with symbols; else it is stripped.
+
 Switches, read from the environment:
 
 PROCFAST_PURE=1         no extension: a pure wheel, whose only backend is the standard library's
@@ -10,13 +12,17 @@ PROCFAST_WERROR=1       warnings are errors
 """
 
 import glob
+import gzip
 import os
 import platform
 import runpy
 import sys
+import tarfile
+from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 
 def switch(name: str) -> bool:
@@ -70,6 +76,13 @@ def extension() -> Extension:
 class BuildExt(build_ext):
     """Translates the Cython code into the build directory, and says what to do when a build fails."""
 
+    def run(self) -> None:
+        if not self.inplace and not any(map(switch, ("DEBUG", "COVERAGE", "SANITIZE"))):
+            for ext in self.extensions:  # small, and without the names of folders
+                ext.extra_compile_args.append("-g0")
+                ext.extra_link_args.append("-Wl,-x" if sys.platform == "darwin" else "-Wl,-s")
+        super().run()
+
     def build_extensions(self) -> None:
         try:
             from Cython.Build import cythonize
@@ -96,6 +109,30 @@ class BuildExt(build_ext):
             ) from error
 
 
+class Sdist(sdist):
+    """With SOURCE_DATE_EPOCH set, as for wheels, the same files make the same bytes."""
+
+    def make_archive(self, base_name: str, format: str, *args: Any, **kwds: Any) -> str:
+        epoch = os.environ.get("SOURCE_DATE_EPOCH")
+        if format != "gztar" or not epoch:
+            return super().make_archive(base_name, format, *args, **kwds)
+
+        def plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+            info.mtime, info.mode = int(epoch), 0o755 if info.mode & 0o100 else 0o644
+            info.uid = info.gid = 0
+            info.uname = info.gname = ""
+            return info
+
+        path = f"{base_name}.tar.gz"
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=int(epoch)) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            tar.add(kwds["base_dir"], filter=plain)  # sorted by name
+        return path
+
+
 def why_pure() -> str | None:
     """The reason for building without the extension, or None."""
     if switch("PURE"):
@@ -110,6 +147,6 @@ def why_pure() -> str | None:
 reason = why_pure()
 if reason:
     print(f"procfast: pure build ({reason}); the standard library's backend only", file=sys.stderr)
-    setup()
+    setup(cmdclass={"sdist": Sdist})
 else:
-    setup(ext_modules=[extension()], cmdclass={"build_ext": BuildExt})
+    setup(ext_modules=[extension()], cmdclass={"build_ext": BuildExt, "sdist": Sdist})

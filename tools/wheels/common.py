@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import tarfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
@@ -30,6 +30,10 @@ class Missing(SystemExit):
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{Path(sys.argv[0]).stem}: no {what}: {remedy}")
+
+
+class Failed(SystemExit):
+    """A command that has not done what it was to do."""
 
 
 def need(command: str, package: str) -> str:
@@ -54,14 +58,17 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run(
-    *command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    *command: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    within: Sequence[str | Path] = (),
 ) -> None:
-    """Run a command; end with its exit code if that is not 0."""
+    """Show a command and run it, behind the words `within`; end if its exit code is not 0."""
     words = [str(word) for word in command]
     print("+", *words, flush=True)
-    done = subprocess.run(words, env=environment(env), cwd=cwd or WORK)
+    done = subprocess.run([*map(str, within), *words], env=environment(env), cwd=cwd or WORK)
     if done.returncode:
-        raise SystemExit(f"{Path(sys.argv[0]).stem}: exit status {done.returncode} of {words[0]}")
+        raise Failed(f"exit status {done.returncode} of {' '.join(words[:4])} ...")
 
 
 def epoch() -> str:
@@ -99,6 +106,13 @@ def tools() -> Path:
     return folder / "bin"
 
 
+def tool(module: str, *arguments: str | Path, env: Mapping[str, str] | None = None) -> None:
+    """Run one of the tools."""
+    folder = tools()
+    path = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    run(folder / "python", "-m", module, *arguments, env={**(env or {}), "PATH": path})
+
+
 def usable(python: str, series: str) -> bool:
     """Is it a CPython of that series which can make an environment and build?"""
     code = (
@@ -111,22 +125,24 @@ def usable(python: str, series: str) -> bool:
     return done.returncode == 0
 
 
+def given() -> list[str]:
+    """The interpreters that PYTHONS names."""
+    return os.environ.get("PYTHONS", "").split()
+
+
 def interpreters(*series: str) -> dict[str, str]:
-    """The CPythons at hand: those that PYTHONS names, else for each series the first of PATH or pyenv."""
-    if given := os.environ.get("PYTHONS", "").split():
-        ask = "import sysconfig; print(sysconfig.get_python_version())"
-        asked = [subprocess.check_output([p, "-c", ask], text=True).strip() for p in given]
-        return dict(zip(asked, given, strict=True))
+    """Those that PYTHONS names, else for each series the first that PATH or pyenv has."""
+    if given():
+        ask = "import sys; print('%d.%d%s' % (*sys.version_info[:2], sys.abiflags))"
+        asked = [subprocess.check_output([p, "-c", ask], text=True).strip() for p in given()]
+        return dict(zip(asked, given(), strict=True))
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     found = {}
     for one in series:
-        on_path = [
-            str(Path(folder) / name)
-            for name in (f"python{one}", "python3", "python")
-            for folder in os.get_exec_path()
-            if os.access(Path(folder) / name, os.X_OK)
-        ]
-        for python in [*on_path, *map(str, sorted(pyenv.glob(f"{one}.*/bin/python3")))]:
+        names = (f"python{one}", "python3", "python")
+        on_path = (shutil.which(name, path=f) for name in names for f in os.get_exec_path())
+        of_pyenv = map(str, sorted(pyenv.glob(f"{one}.*/bin/python3")))
+        for python in (*filter(None, on_path), *of_pyenv):
             if usable(python, one):
                 found[one] = python
                 break
@@ -134,16 +150,12 @@ def interpreters(*series: str) -> dict[str, str]:
 
 
 def sdist() -> Path:
-    """The sdist of this tree, built anew: what wheels are made from, which shows that nothing lacks in it."""
+    """The sdist of this tree, built anew: wheels made from it show that nothing lacks in it."""
     folder = WORK / "sdist"
     shutil.rmtree(folder, ignore_errors=True)
-    run(
-        tools() / "python",
-        *("-m", "build", "--sdist", "--outdir", folder),
-        TREE,
-        env={"SOURCE_DATE_EPOCH": epoch()},
-    )
-    [made] = folder.glob("*.tar.gz")
+    env = {"SOURCE_DATE_EPOCH": epoch()}
+    tool("build", "--quiet", "--sdist", "--outdir", folder, TREE, env=env)
+    [made] = folder.iterdir()
     return made
 
 
@@ -154,6 +166,24 @@ def unpack(archive: Path, folder: Path) -> Path:
         tar.extractall(folder, filter="data")
     [inside] = folder.iterdir()
     return inside
+
+
+def check(folder: Path) -> None:
+    """What is in the wheels (and the sdist) of a folder, what they say of themselves, what they link."""
+    wheels = sorted(folder.glob("*.whl"))
+    tool("twine", "check", "--strict", *folder.iterdir())
+    if wheels:
+        tool("check_wheel_contents", "--no-config", *wheels)
+    tests = TREE / "tests" / "packaging"
+    pytest = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--noconftest")
+    tool("pytest", *pytest, f"--rootdir={tests}", tests, env={"PROCFAST_DIST": str(folder)})
+
+
+def deliver(folder: Path, to: Path = WHEELHOUSE) -> None:
+    """Copy what was made."""
+    to.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        shutil.copy(path, to)
 
 
 # -- zig ------------------------------------------------------------------------------------------
@@ -231,10 +261,11 @@ class DebianRoot:
     ) -> None:
         """Run a command in it, with /dev/shm and /tmp of its own."""
         path = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+        enter = ("unshare", "-m", "--propagation", "private", "sh", "-ec", ENTER, "enter")
         run(
-            *("unshare", "-m", "--propagation", "private", "sh", "-ec", ENTER, "enter"),
-            *(self.folder, WORK, cwd or WORK, *command),
+            *command,
             env={**path, "TMPDIR": "/tmp", **(env or {})},
+            within=(*enter, self.folder, WORK, cwd or WORK),
         )
 
 
