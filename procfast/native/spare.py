@@ -233,6 +233,8 @@ def key(path: list[str]) -> Any:
     """All that a fresh interpreter inherits or depends on; None where a spare can't stand for one."""
     executable = os.fsencode(spawn.get_executable() or "")
     command = spawn.get_command_line()
+    # Debian has one in the folder of the standard library; elsewhere it is code of the user's.
+    customize = getattr(sys.modules.get("sitecustomize", os), "__file__", None) or ""
     if (
         os.environ.get(VARIABLE) == "0"
         or getattr(sys, "frozen", False)
@@ -242,7 +244,7 @@ def key(path: list[str]) -> Any:
         or sys.flags.verbose  # it would be heard
         or "importtime" in sys._xoptions
         or "PYTHONPROFILEIMPORTTIME" in os.environ
-        or "sitecustomize" in sys.modules
+        or os.path.dirname(customize) != os.path.dirname(os.__file__)
         or "usercustomize" in sys.modules
     ):
         return None
@@ -251,7 +253,7 @@ def key(path: list[str]) -> Any:
     except OSError:
         return None
     places = [place for place in path if str(place).endswith("-packages")]  # with the .pth files
-    files = [_stamp(file) for file in [sys.executable, "/etc/localtime", *places]]
+    files = [_stamp(file) for file in [sys.executable, "/etc/localtime", customize, *places]]
     return kernel, command, path, files, spawn.get_preparation_data
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 import spawn_workers
@@ -492,6 +493,21 @@ def test_none_beside_code_of_the_site(ctx, kept, monkeypatch, module):
     assert run(ctx) != pid
     assert run(ctx)
     assert spare._spares == []
+
+
+def test_code_of_the_distribution(ctx, kept, monkeypatch, tmp_path):
+    """Debian's Pythons have a sitecustomize beside the standard library, which each interpreter runs at its start."""
+    library = tmp_path / "python3"
+    library.mkdir()
+    monkeypatch.setattr(os, "__file__", str(library / "os.py"))
+    module = types.ModuleType("sitecustomize")
+    module.__file__ = str(library / "sitecustomize.py")
+    monkeypatch.setitem(sys.modules, "sitecustomize", module)
+    spare.end()
+    assert run(ctx) and kept() == run(ctx)
+    pid = kept()
+    (library / "sitecustomize.py").write_text("")
+    assert run(ctx) != pid
 
 
 def test_switched_off(ctx, kept, monkeypatch):
