@@ -4,10 +4,10 @@ PYTHONS ?= $(PYTHON)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test stress csrc sanitize asan crash bench lint wheel release conformance clean
+.PHONY: help build test stress csrc sanitize asan crash bench lint wheels wheels-test release conformance clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build:  ## the extension, in place
 	$(PYTHON) setup.py -q build_ext --inplace
@@ -42,8 +42,12 @@ lint:  ## style, types, changelog fragments, workflows
 	towncrier build --draft --version next
 	zizmor --offline --pedantic .github
 
-wheel:  ## sdist, and a wheel from it, into dist/
-	$(PYTHON) -m build $(ARGS)
+wheels:  ## Linux wheels of each CPython at hand, and the pure ones for Windows, tested, into wheelhouse/
+	$(PYTHON) tools/wheels/manylinux.py $(ARGS)
+	$(PYTHON) tools/wheels/windows.py
+
+wheels-test:  ## the same, with all tests on each of the Linux wheels
+	$(PYTHON) tools/wheels/manylinux.py --full $(ARGS)
 
 release:  ## is this commit fit to be released? Checks everything and stops before publishing
 	$(PYTHON) tools/release.py $(ARGS)
