@@ -175,7 +175,8 @@ def check(folder: Path) -> None:
     if wheels:
         tool("check_wheel_contents", "--no-config", *wheels)
     tests = TREE / "tests" / "packaging"
-    files = [tests / "test_wheel.py"] if wheels else []
+    files = [tests / "test_cibuildwheel.py"]
+    files += [tests / "test_wheel.py"] if wheels else []
     files += [tests / "test_sdist.py"] if any(folder.glob("*.tar.gz")) else []
     pytest = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--noconftest")
     tool("pytest", *pytest, f"--rootdir={tests}", *files, env={"PROCFAST_DIST": str(folder)})
