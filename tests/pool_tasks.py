@@ -173,6 +173,23 @@ def explosive():
     return Explosive()
 
 
+def _open_slowly(value):
+    time.sleep(0.01)  # other threads run
+    if value is None:
+        _explode()
+    return value
+
+
+class Slow:
+    """Unpickles slowly as the value that it was given; None explodes."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __reduce__(self):
+        return _open_slowly, (self.value,)
+
+
 def large(n):
     return b"x" * n
 

@@ -15,6 +15,7 @@ from concurrent.futures import CancelledError, Future, as_completed, wait
 from pathlib import Path
 
 import futures_workers as work
+import pool_tasks
 import pytest
 
 from procfast import _backend
@@ -335,6 +336,17 @@ def test_many_threads_wait_for_one(local_executor, gate):
         gate.open()
         assert [f.result(SOON) for f in found] == [5] * 8
         assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize("value", [5, None])
+def test_many_threads_open_one(local_executor, value):
+    future = local_executor.submit(pool_tasks.Slow, value)
+    wait([future], SOON)
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        found = [threads.submit(future.exception, SOON) for _ in range(4)]
+        kinds = {type(f.result()) for f in found}
+    assert len(kinds) == 1
+    assert (kinds == {type(None)}) == (value == 5)
 
 
 def test_asyncio(executor):

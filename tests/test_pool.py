@@ -625,6 +625,14 @@ def test_one_result_for_many_threads(shared):
     assert values == [0] * 5
 
 
+def test_one_result_opened_by_many_threads(pool):
+    result = pool.map_async(tasks.Slow, range(8), 1)
+    result.wait()
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        found = [threads.submit(result.get, SOON) for _ in range(4)]
+        assert [f.result() for f in found] == [list(range(8))] * 4
+
+
 def test_one_iterator_for_many_threads(pool):
     it = pool.imap(tasks.identity, range(500))
     values = []

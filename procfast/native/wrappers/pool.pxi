@@ -138,7 +138,7 @@ cdef class PoolJob:
     cdef object open(self):
         cdef PoolValue piece
         cdef Py_ssize_t start, n
-        cdef object value
+        cdef object value, entry
         if not self.opened:
             if self.error is None:
                 if self.kind == APPLY:
@@ -146,13 +146,15 @@ cdef class PoolJob:
                         self.value = self.open_one(<PoolValue>self.value)
                 elif self.pieces is not None:
                     while self.pieces and self.error is None:
-                        start, n, piece = self.pieces[len(self.pieces) - 1]
+                        entry = self.pieces[len(self.pieces) - 1]
+                        start, n, piece = entry
                         value = self.open_one(piece)
                         if n < 0:
                             (<list>self.value)[start] = value
                         else:
                             (<list>self.value)[start:start + n] = value
-                        self.pieces.pop()
+                        if self.pieces and self.pieces[len(self.pieces) - 1] is entry:  # no other thread's
+                            self.pieces.pop()
             self.opened = True
         if self.error is not None:
             (<PoolValue>self.error).open(self.core)

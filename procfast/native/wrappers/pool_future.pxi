@@ -24,8 +24,9 @@ cdef class PoolFuture(PoolJob):
 
     def _is_done(self):
         """Whether it has ended or was cancelled."""
-        if not self.done and self.core.mine():
-            self.core.look()
+        cdef PoolCore core = self.core
+        if not self.done and core.mine():
+            core.look()
         return self.done
 
     def running(self):
@@ -54,7 +55,8 @@ cdef class PoolFuture(PoolJob):
         return self.failed()
 
     cdef int until_done(self, object timeout) except -1:
-        if not self.done and not self.core.wait(self, deadline_of(True, timeout)):
+        cdef PoolCore core = self.core  # another thread may let it go meanwhile
+        if not self.done and not core.wait(self, deadline_of(True, timeout)):
             raise TimeoutError()
         if self.off:
             called_off().open(None)
@@ -63,11 +65,12 @@ cdef class PoolFuture(PoolJob):
     cdef object failed(self):
         """The exception of one that is done, or None. Here its result is unpickled."""
         cdef PoolValue value
+        cdef PoolCore core = self.core  # another thread may open it too, and be done first
         if not self.opened:
             if self.error is not None:
                 value = self.error
                 try:
-                    value.open(self.core)
+                    value.open(core)
                 except BaseException as error:
                     if error is not value.error:  # a signal handler's
                         raise
@@ -75,15 +78,15 @@ cdef class PoolFuture(PoolJob):
             elif type(self.value) is PoolValue:
                 value = self.value
                 try:
-                    self.value = value.open(self.core)
+                    self.value = value.open(core)
                 except Exception as error:
-                    self.spoil(error)
+                    self.spoil(core.unopened(error))
                 except SystemExit as left:
                     # of the result, or of a signal handler meanwhile: a thread hears no signals
-                    error = elsewhere(value, self.core)
+                    error = elsewhere(value, core)
                     if error is None:
                         raise
-                    self.spoil(error)
+                    self.spoil(core.unopened(error))
             self.opened = True
             if self.error is not None or PyObject_IS_GC(self.value):
                 self.track()
@@ -92,7 +95,7 @@ cdef class PoolFuture(PoolJob):
         return None if self.error is None else (<PoolValue>self.error).error
 
     cdef int spoil(self, object error) except -1:
-        self.error = failure(self.core.unopened(error))
+        self.error = failure(error)
         self.value = None
         return 0
 
@@ -117,8 +120,10 @@ cdef class PoolFuture(PoolJob):
     @property
     def _condition(self):
         if self.lock is None:
-            self.watch()
-            self.lock = _threading.Condition()
+            condition = _threading.Condition()
+            if self.lock is None:  # no other thread was quicker
+                self.watch()
+                self.lock = condition
         return self.lock
 
     @property
