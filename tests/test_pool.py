@@ -362,6 +362,15 @@ def test_iterable_that_raises(pool, n):
         list(pool.imap(tasks.square, Broken(n), 2))
 
 
+class Items(list):
+    def __iter__(self):
+        return iter("abc")
+
+
+def test_iterable_is_iterated(pool):
+    assert pool.map(tasks.identity, Items("xyz"), 1) == ["a", "b", "c"]
+
+
 def test_no_iterable(pool):
     for method in (pool.map, pool.imap, pool.imap_unordered, pool.starmap, pool.map_async):
         with pytest.raises(TypeError, match="not iterable"):

@@ -30,6 +30,7 @@ __all__ = ["AsyncResult", "IMapIterator", "IMapUnorderedIterator", "MapResult", 
 
 MAP, IMAP, IMAP_UNORDERED = _native.KINDS
 RUN, CLOSE, TERMINATE = pool.RUN, pool.CLOSE, pool.TERMINATE
+LOOK = 3600.0  # seconds: the longest that the pool's thread sleeps in a row where there are timeouts
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 TRIES = 8  # of workers that do not begin, one after the other
 PAUSE = 5.0  # seconds at most, between tries, where another worker is at work
@@ -154,7 +155,6 @@ class _Keeper:
         self._reasons: dict[int, BaseException | None] = {}  # and what they said
         self._deadline = 0.0  # of SIGTERM
         self._stopping = False
-        self._guard = threading.Lock()
         self.thread: threading.Thread | None = None
 
     # ---- processes
@@ -171,14 +171,18 @@ class _Keeper:
         self.pool.append(process)
         util.debug("added worker")
 
-    def populate(self) -> None:
-        """The first workers. Where one can't be started none is left."""
+    def begin(self) -> None:
+        """The first workers, and the thread. Where one can't be started nothing is left."""
         try:
             for number in range(self.workers):
                 self.start_worker(number)
+            thread = threading.Thread(target=self.run, name="procfast-pool", daemon=True)
+            thread.start()
+            self.thread = thread
         except BaseException:
+            self.state = TERMINATE
             for process in self.pool:
-                process.terminate()
+                process.kill()
             for process in self.pool:
                 process.join()
             raise
@@ -288,7 +292,7 @@ class _Keeper:
         if self._deadline:
             left = max(self._deadline - time.monotonic(), 0.0)
             timeout = left if timeout is None else min(timeout, left)
-        poll.poll(None if timeout is None else timeout * 1000 + 1)
+        poll.poll(None if timeout is None else min(timeout, LOOK) * 1000 + 1)
 
     def _call_back(self) -> None:
         jobs = self.core.callbacks
@@ -303,7 +307,7 @@ class _Keeper:
             return False
         self.core.serving = True
         if self.state == TERMINATE:
-            if not self._stopping:
+            if not self._deadline:
                 self._stopping = True
                 self.core.stop(2)
                 self.core.fail_all(_terminated())
@@ -328,8 +332,7 @@ class _Keeper:
 
     def terminate(self) -> None:
         util.debug("finalizing pool")
-        if self.state != TERMINATE:
-            self.state, self._stopping = TERMINATE, False
+        self.state = TERMINATE
         self.core.ring()
         self.join()
         if self.broken is not None:  # by a failure of the thread itself, perhaps
@@ -451,13 +454,11 @@ class Pool(pool.Pool, metaclass=_Hookable):
         keeper = _Keeper(
             context, self.Process, processes, (initializer, initargs, maxtasksperchild, worker_init)
         )
-        keeper.populate()
         self._keeper, self._core = keeper, keeper.core
         self._pool, self._cache = keeper.pool, keeper.core.jobs
-        thread = threading.Thread(target=keeper.run, name="procfast-pool", daemon=True)
-        keeper.thread = self._worker_handler = thread
-        thread.start()
         self._terminate = util.Finalize(self, keeper.terminate, exitpriority=15)
+        keeper.begin()
+        self._worker_handler = keeper.thread
         self._state = RUN
 
     def __del__(self, _warn: Any = warnings.warn, RUN: str = RUN) -> None:
@@ -641,10 +642,8 @@ class Pool(pool.Pool, metaclass=_Hookable):
         options: dict[str, Any],
     ) -> Any:
         self._check_running()
-        if not isinstance(iterable, (list, tuple, range)):
-            iterable = list(iterable)
-        elif type(iterable) is list:
-            iterable = iterable.copy()  # the caller may change his
+        if type(iterable) not in (tuple, range):
+            iterable = list(iterable)  # the caller may change his
         size = 0 if chunksize is None else max(chunksize, 1)
         return self._core.start(
             self,
@@ -716,7 +715,11 @@ class Pool(pool.Pool, metaclass=_Hookable):
             pump = threading.Thread(
                 target=self._core.pump, args=(job,), name="procfast-imap", daemon=True
             )
-            pump.start()
+            try:
+                pump.start()
+            except BaseException:
+                job._abandon()
+                raise
         return job if bar is None else _pool.Counted(job, bar)
 
     @staticmethod

@@ -1,5 +1,6 @@
 """What only the native pool promises, or can be asked about."""
 
+import concurrent.futures
 import functools
 import gc
 import multiprocessing.pool
@@ -315,6 +316,69 @@ def test_terminate_gives_up_on_calls(native):
     assert len(errors) == 1
     with pytest.raises(ValueError, match="not running"):
         pool.apply(len, ("",))
+
+
+@pytest.mark.parametrize("end", ["terminate", "cancel"])
+def test_ended_while_its_items_are_pickled(native, end):
+    with native.Pool(2) as pool:
+        calls = []
+
+        class Ends:
+            def __reduce__(self):
+                ending = threading.Thread(target=pool.terminate if end == "terminate" else cancel)
+                ending.start()
+                ending.join()
+                return int, (5,)
+
+        def cancel():
+            for job in list(pool._cache.values()):
+                assert job.cancel()
+
+        with pytest.raises((PoolBroken, concurrent.futures.CancelledError)):
+            calls.append(pool.map(pool_workers.identity, [Ends(), *range(1000)], 1))
+        pool.close()
+        pool.join()
+        assert end == "terminate" or not pool._cache
+
+
+@pytest.mark.parametrize("timeout", [86400 * 30, 1e12, float("inf")])
+def test_task_that_may_run_for_weeks(native, timeout):
+    with native.Pool(1) as pool:
+        running = pool.apply_async(pool_workers.sleep, (0.1,), timeout=timeout)
+        assert running.get() == 0.1
+        assert pool.apply(pool_workers.square, (3,), timeout=timeout) == 9
+
+
+class Quits:
+    def __reduce__(self):
+        raise SystemExit(3)
+
+
+def test_item_that_quits_when_it_is_pickled(native):
+    with native.Pool(2) as pool:
+        results = pool.imap(pool_workers.identity, iter([1, Quits(), 3]))
+        assert results.next(WITHIN) == 1
+        with pytest.raises(SystemExit):
+            results.next(WITHIN)
+        assert results.next(WITHIN) == 3
+        with pytest.raises(StopIteration):
+            results.next(WITHIN)
+
+
+def test_no_thread_to_be_had(native, monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    with native.Pool(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError, match="thread"):
+                pool.imap(pool_workers.identity, iter(range(5)))
+            with pytest.raises(RuntimeError, match="thread"):
+                native.Pool(2)
+        assert {*native.active_children()} == {*pool._pool}  # those of the other one have been ended
+        pool.close()
+        pool.join()
 
 
 def test_terminate_of_workers_that_do_not_go(native, monkeypatch):

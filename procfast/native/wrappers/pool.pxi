@@ -628,7 +628,7 @@ cdef class PoolCore:
             return 0
         job.feeding = True
         try:
-            while job.at < len(job.source) and not job.done and self.room(job):
+            while not job.gone and job.at < len(job.source) and self.room(job):  # another thread may cancel it
                 if job.form == ONE and job.retries == 0 and job.window == 0:
                     if self.feed_many(job):
                         continue
@@ -643,10 +643,12 @@ cdef class PoolCore:
                     items = tuple(items)
                 self.dispatch(job, items, start, size, raising)
                 job.at = start + size
-            if job.at >= len(job.source):
+            if not job.gone and job.at >= len(job.source):
                 self.sent_all(job)
         finally:
             job.feeding = False
+            if job.gone and job.left == 0:
+                self.finish(job)
         return 0
 
     cdef int dispatch(self, PoolJob job, object items, Py_ssize_t start, Py_ssize_t size, bint raising) except -1:
@@ -735,12 +737,20 @@ cdef class PoolCore:
             room.release()
         return 0
 
+    cdef int fail_next(self, PoolJob job, object error) except -1:
+        """The next task of a job has failed before it was sent."""
+        cdef Py_ssize_t index = job.sent
+        job.out[index] = True
+        job.sent += 1
+        job.left += 1
+        self.settle(job, index, failure(error), 0)
+        return 0
+
     def pump(self, PoolJob job not None):
         """Sends what an iterator gives, to its end. Blocks for room, and as long as the iterator does."""
         cdef object lock, item, items
-        cdef Py_ssize_t index
         source = job.source
-        while not job.done:
+        while not job.gone:
             if not self.room(job):
                 lock = _allocate_lock()
                 lock.acquire()
@@ -760,14 +770,15 @@ cdef class PoolCore:
             except StopIteration:
                 break
             except BaseException as error:
-                if not job.done:
-                    index = job.sent
-                    job.out[index] = True
-                    job.sent += 1
-                    job.left += 1
-                    self.settle(job, index, failure(error), 0)
+                if not job.gone:
+                    self.fail_next(job, error)
                 break
-            self.dispatch(job, items, 0, 0, False)
+            if job.gone:
+                break
+            try:
+                self.dispatch(job, items, 0, 0, False)
+            except BaseException as error:  # of its pickling: this thread hears no signals
+                self.fail_next(job, error)
         self.sent_all(job)
         pf_pool_kick(self.p)  # it may have been the last of it, and its reader asleep
 
@@ -944,7 +955,9 @@ cdef class PoolCore:
 
     cdef int finish(self, PoolJob job) except -1:
         """All of its tasks are settled."""
-        self.jobs.pop(job.number, None)
+        if self.jobs.get(job.number) is not job:
+            return 0
+        del self.jobs[job.number]
         pf_pool_call_off(self.p, job.number, False)
         if job.done or job.gone:
             if self.serving:
@@ -1002,9 +1015,8 @@ cdef class PoolCore:
                 pf_pool_look(self.p, k, &w)
                 if w.ticket and w.ticket % PF_POOL_JOBS == job.number and pf_pool_condemn(self.p, k, w.ticket):
                     self.doomed.append((k, error))
-        if job.left == 0:
-            self.jobs.pop(job.number, None)
-            pf_pool_call_off(self.p, job.number, False)
+        if job.left == 0 and not job.feeding:
+            self.finish(job)
         if job.hooks is not None:
             self.call_hooks(job)
             while job.hooks:  # that have come meanwhile
@@ -1316,7 +1328,9 @@ cdef class PoolCore:
         return found
 
     def reset(self, unsigned worker):
-        """A new process will be this worker."""
+        """A new process will be this worker. Why its predecessor was to be killed is not its business."""
+        self.reasons.pop(worker, None)
+        self.doomed = [entry for entry in self.doomed if entry[0] != worker]
         pf_pool_reset(self.p, worker)
 
     def has_ready(self, unsigned worker):
