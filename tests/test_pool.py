@@ -696,6 +696,27 @@ def test_exception_of_a_handler_ends_a_wait(shared):
     shared.release(held)
 
 
+def test_handler_that_calls(pool):
+    """It comes while this thread waits, or is about to."""
+    got = []
+    before = signal.signal(
+        signal.SIGALRM, lambda *_: got.append(pool.map(tasks.square, range(10), 1))
+    )
+    try:
+        for wait in (
+            lambda: pool.apply(tasks.sleep, (0.1,)),
+            lambda: pool.map(tasks.sleep, [0.1] * 3, 1),
+            lambda: pool.map(tasks.identity, [tasks.Slow(x) for x in range(300)]),
+            lambda: list(pool.imap(tasks.sleep, [0.1] * 3)),
+        ):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            wait()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert got == [[x * x for x in range(10)]] * 4
+
+
 # -- its life -------------------------------------------------------------------------------------
 
 
@@ -812,6 +833,24 @@ def test_dropped_while_it_works(local):
     del pool
     gc.collect()
     assert call.get(SOON) == 0.1
+
+
+def test_dropped_with_what_it_was_asked_for(local):
+    """Nobody reads the result; the pool ends, after the call."""
+    pool = local.Pool(1)
+    worker = pool._pool[0]
+    gone = weakref.ref(pool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        pool.apply_async(tasks.sleep, (0.1,))
+        del pool
+        end = time.monotonic() + SOON
+        while gone() is not None:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+            gc.collect()
+    worker.join(SOON)
+    assert not worker.is_alive()
 
 
 @pytest.mark.parametrize(

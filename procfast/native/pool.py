@@ -30,7 +30,7 @@ __all__ = ["AsyncResult", "IMapIterator", "IMapUnorderedIterator", "MapResult", 
 
 MAP, IMAP, IMAP_UNORDERED = _native.KINDS
 RUN, CLOSE, TERMINATE = pool.RUN, pool.CLOSE, pool.TERMINATE
-LOOK = 3600.0  # seconds: the longest that the pool's thread sleeps in a row where there are timeouts
+LOOK = 1.0  # seconds that the pool's thread sleeps at most: somebody reads, though nobody asks
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 TRIES = 8  # of workers that do not begin, one after the other
 PAUSE = 5.0  # seconds at most, between tries, where another worker is at work
@@ -284,15 +284,14 @@ class _Keeper:
         poll.register(self.core.bell(), select.POLLIN)
         for process in self.pool:
             poll.register(process.sentinel, select.POLLIN)
-        timeout = self.core.expired()
+        timeout = min(self.core.expired() or LOOK, LOOK)
+        if self.core.dead or None in self.places:
+            timeout = min(timeout, 0.05)
+        if self._deadline:
+            timeout = min(timeout, max(self._deadline - time.monotonic(), 0.0))
         if self.core.doomed or self.core.callbacks or self.core.buried:
             timeout = 0.0
-        if self.core.dead or None in self.places:
-            timeout = 0.05 if timeout is None else min(timeout, 0.05)
-        if self._deadline:
-            left = max(self._deadline - time.monotonic(), 0.0)
-            timeout = left if timeout is None else min(timeout, left)
-        poll.poll(None if timeout is None else min(timeout, LOOK) * 1000 + 1)
+        poll.poll(timeout * 1000 + 1)
 
     def _call_back(self) -> None:
         jobs = self.core.callbacks

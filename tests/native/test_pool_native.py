@@ -1,5 +1,6 @@
 """What only the native pool promises, or can be asked about."""
 
+import asyncio
 import concurrent.futures
 import functools
 import gc
@@ -341,6 +342,29 @@ def test_ended_while_its_items_are_pickled(native, end):
         assert end == "terminate" or not pool._cache
 
 
+def test_who_waits_for_many_results_reads_for_others(native):
+    """A callback, an await, do not wait until a map that somebody waits for has results enough."""
+    with native.Pool(4) as pool:
+        mapping = threading.Thread(target=pool.map, args=(pool_workers.sleep, [2] * 3, 1))
+        mapping.start()
+        time.sleep(0.1)
+        told = threading.Event()
+        pool.apply_async(pool_workers.sleep, (0.01,), callback=lambda _: told.set())
+        assert told.wait(0.5)
+
+        async def waits():
+            return await asyncio.wait_for(
+                _value(pool.apply_async(pool_workers.sleep, (0.01,))), 0.5
+            )
+
+        assert asyncio.run(waits()) == 0.01
+        mapping.join()
+
+
+async def _value(awaitable):
+    return await awaitable
+
+
 @pytest.mark.parametrize("timeout", [86400 * 30, 1e12, float("inf")])
 def test_task_that_may_run_for_weeks(native, timeout):
     with native.Pool(1) as pool:
@@ -376,7 +400,7 @@ def test_no_thread_to_be_had(native, monkeypatch):
                 pool.imap(pool_workers.identity, iter(range(5)))
             with pytest.raises(RuntimeError, match="thread"):
                 native.Pool(2)
-        assert {*native.active_children()} == {*pool._pool}  # those of the other one have been ended
+        assert {*native.active_children()} == {*pool._pool}  # the other's have been ended
         pool.close()
         pool.join()
 

@@ -22,6 +22,7 @@ cdef enum:
     WINDOW_ITEMS = 4096     # the same of an imap
     FAST = 100000           # ns from result to result: then it does not pay to wake for each
     NAP = 500000            # ns
+    TURN = 20000000         # ns that somebody leads, at most, where there is always something to read
     GATHERED = 128          # an executor's calls that are sent together, at most,
     GATHERED_BYTES = 16384  # ... and so many bytes,
     HASTE = 10000           # where they come within so many ns
@@ -289,7 +290,7 @@ cdef class PoolCore:
     cdef uint64_t held_at[GATHERED + 1]
     cdef unsigned nheld
     cdef int64_t hastened        # when the last ones were sent
-    cdef bint leading
+    cdef unsigned long leader    # the thread that leads, or 0
     cdef list followers
     cdef list feeds              # jobs that are not all sent, and that any thread may send on
     cdef public object callbacks # jobs whose hooks are to be called
@@ -307,7 +308,6 @@ cdef class PoolCore:
     cdef object last_function
     cdef bytes last_pickle
     cdef dict times              # function -> ns per item
-    cdef pf_box *boxes
     cdef int64_t before          # when results were last read
     cdef double pace
     cdef readonly uint64_t done, failed
@@ -315,13 +315,7 @@ cdef class PoolCore:
     cdef Py_ssize_t timed        # jobs with a timeout
     cdef double least            # the shortest of theirs
 
-    def __cinit__(self):
-        self.boxes = <pf_box *>malloc(BATCH * sizeof(pf_box))
-        if self.boxes == NULL:
-            raise MemoryError()
-
     def __dealloc__(self):
-        free(self.boxes)
         free(self.held)
 
     def __init__(self, PoolShare share not None, Py_ssize_t workers, rebuild, unopened, death):
@@ -701,7 +695,7 @@ cdef class PoolCore:
                     with nogil:
                         rc = pf_ring_put_many(self.tasks.r, f.data, offsets + sent, n - sent, PF_FOREVER)
                 if rc == -EINTR:
-                    rc = 0  # signals are seen to when what is sent is also noted
+                    rc = 0  # signals are seen to by who called
                 if rc < 0:
                     break
                 sent += rc
@@ -714,7 +708,6 @@ cdef class PoolCore:
             check(rc)
         finally:
             flat_free(&f)
-        PyErr_CheckSignals()
         return sent != 0
 
     cdef int sent_all(self, PoolJob job) except -1:
@@ -788,21 +781,22 @@ cdef class PoolCore:
         """Reads results that are there: how many. Only by who leads."""
         cdef cbool settle = False
         cdef int k, rc
+        cdef pf_box boxes[BATCH]
         for k in range(BATCH):
-            no_box(&self.boxes[k])
-        rc = pf_ring_get_many(self.results.r, self.boxes, BATCH, PF_TRY, &settle)
+            no_box(&boxes[k])
+        rc = pf_ring_get_many(self.results.r, boxes, BATCH, PF_TRY, &settle)
         if rc == -EAGAIN:
             return 0
         check(rc)
         try:
             for k in range(rc):
                 try:
-                    self.receive(&self.boxes[k])
+                    self.receive(&boxes[k])
                 except BaseException as error:
-                    self.spoiled(&self.boxes[k], error)
+                    self.spoiled(&boxes[k], error)
         finally:
             for k in range(rc):
-                drop_box(self.results, &self.boxes[k])
+                drop_box(self.results, &boxes[k])
         return rc
 
     cdef int receive(self, pf_box *box) except -1:
@@ -1030,35 +1024,44 @@ cdef class PoolCore:
 
     cdef bint wait(self, PoolJob job, int64_t deadline) except -1:
         """Until it is served. False: not until the deadline."""
+        cdef unsigned long outer
         self.ours()
         if self.nheld:
             self.flush()
         while not job.served():
-            if self.leading:
+            if self.led():
                 if not self.follow(job, deadline):
                     return job.served()
                 continue
-            self.leading = True
+            outer = self.leader
+            self.leader = PyThread_get_thread_ident()
             try:
                 self.lead(job, deadline)
             finally:
-                self.leading = False
+                self.leader = outer
                 self.pass_on()
-            if not job.served() and deadline != PF_FOREVER and deadline <= pf_now():
+            if job.served():
+                break
+            PyErr_CheckSignals()  # now, since a handler may take long, and use the pool
+            if deadline != PF_FOREVER and deadline <= pf_now():
                 return False
         return True
 
+    cdef bint led(self) noexcept:
+        """Does another thread lead? In this one it may be a signal handler that asks, or what pickles an item."""
+        return self.leader != 0 and self.leader != PyThread_get_thread_ident()
+
     cdef int lead(self, PoolJob job, int64_t deadline) except -1:
-        """Reads and sleeps until the job is served or the deadline has come."""
+        """Reads and sleeps until the job is served or the deadline has come, or signals are to be looked at."""
         cdef uint32_t seen
         cdef uint64_t n
-        cdef int64_t until
+        cdef int64_t until, turn = pf_deadline(TURN)
         cdef int rc
         pf_pool_call(self.p, self.results.r, 0)
         while True:
             seen = pf_pool_seen(self.p)
             if self.read():
-                if job.served():
+                if job.served() or turn <= pf_now():
                     return 0
                 continue
             if job.served() or deadline <= PF_NOWAIT:
@@ -1068,8 +1071,8 @@ cdef class PoolCore:
             with nogil:
                 rc = pf_pool_wait(self.p, self.results.r, n, seen, until)
             if rc == -EINTR:
-                PyErr_CheckSignals()
-            elif rc == -ETIMEDOUT:
+                return 0
+            if rc == -ETIMEDOUT:
                 if until == deadline or deadline <= pf_now():
                     self.read()
                     return 0
@@ -1215,7 +1218,7 @@ cdef class PoolCore:
 
     cdef int pass_on(self) except -1:
         """Somebody must lead, where somebody waits."""
-        if self.leading:
+        if self.leader:
             return 0
         if self.followers:
             lock = self.followers.pop(0)
@@ -1227,16 +1230,18 @@ cdef class PoolCore:
 
     def look(self):
         """Reads what is there, if nobody else does."""
+        cdef unsigned long outer
         self.ours()
         if self.nheld:
             self.flush()
-        if self.leading:
+        if self.led():
             return
-        self.leading = True
+        outer = self.leader
+        self.leader = PyThread_get_thread_ident()
         try:
             self.read()
         finally:
-            self.leading = False
+            self.leader = outer
             self.pass_on()
 
     # ---- the pool's thread
@@ -1245,7 +1250,9 @@ cdef class PoolCore:
         if not job.counted and not job.done:
             job.counted = True
             self.needs += 1
-            if not self.leading:
+            if self.leader:
+                pf_pool_kick(self.p)  # who may sleep for many results
+            else:
                 self.arm()
 
     cdef void unneed(self, PoolJob job) noexcept:
@@ -1255,7 +1262,7 @@ cdef class PoolCore:
 
     def arm(self):
         """The bell shall ring at the next result, if somebody needs the pool's thread and nobody leads."""
-        if not self.leading:
+        if not self.leader:
             pf_pool_call(self.p, self.results.r, 1 if self.needs or self.serving or self.dead else 0)
 
     cpdef ring(self):
