@@ -422,6 +422,7 @@ class PoolCore:
     closed: bool
     jobs: dict[int, PoolJob]
     callbacks: Any
+    calling: int
     dead: list[Any]
     buried: list[int]
     news: list[tuple[int, Any]]

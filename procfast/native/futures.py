@@ -1,6 +1,6 @@
 """ProcessPoolExecutor on the machine of the native Pool (`pool.py`): a Future is a call of it.
 
-Nobody but the keeper's thread tells of the end of a Future that has callbacks, or that somebody waits for with others;
+Nobody but the thread of callbacks tells of the end of a Future that has some, or that somebody waits for with others;
 of all others whoever waits for results reads them.
 """
 

@@ -2,8 +2,8 @@
 
 Every worker may be killed at any moment. Its own task fails with WorkerDied, or is tried again where that was
 allowed; all others go on, and the worker is replaced. One thread of the owner, asleep while somebody waits for a
-result, calls callbacks, replaces workers and ends tasks that run too long (`_Keeper`); everything that happens for
-each task is in `wrappers/pool.pxi`.
+result, replaces workers and ends tasks that run too long (`_Keeper`); another one calls callbacks. Everything that
+happens for each task is in `wrappers/pool.pxi`.
 """
 
 from __future__ import annotations
@@ -156,6 +156,7 @@ class _Keeper:
         self._deadline = 0.0  # of SIGTERM
         self._stopping = False
         self.thread: threading.Thread | None = None
+        self.caller: threading.Thread | None = None  # of callbacks
 
     # ---- processes
 
@@ -257,7 +258,9 @@ class _Keeper:
 
     def run(self) -> None:
         core = self.core
+        caller = threading.Thread(target=self._call, name="procfast-callbacks", daemon=True)
         try:
+            caller.start()
             while not self._over():
                 core.arm()
                 self._sleep()
@@ -266,7 +269,6 @@ class _Keeper:
                 core.serve()
                 self._hear()
                 self._bury()
-                self._call_back()
                 core.expired()
                 for number in core.condemned():
                     if self.places[number]:
@@ -277,6 +279,7 @@ class _Keeper:
             self._break(f"the thread that keeps the pool has failed: {error!r}", error)
             raise
         finally:
+            core.callbacks.put(None)
             util.debug("worker handler exiting")
 
     def _sleep(self) -> None:
@@ -289,16 +292,17 @@ class _Keeper:
             timeout = min(timeout, 0.05)
         if self._deadline:
             timeout = min(timeout, max(self._deadline - time.monotonic(), 0.0))
-        if self.core.doomed or self.core.callbacks or self.core.buried:
+        if self.core.doomed or self.core.buried:
             timeout = 0.0
         poll.poll(timeout * 1000 + 1)
 
-    def _call_back(self) -> None:
-        jobs = self.core.callbacks
-        while jobs:
-            job = jobs.popleft()
+    def _call(self) -> None:
+        """The thread of callbacks, which may take long, and wait for other calls."""
+        self.caller = threading.current_thread()
+        while (job := self.core.callbacks.get()) is not None:
             _call_hooks(job)
             self.core.concluded(job)
+            del job
 
     def _over(self) -> bool:
         """Ends what is to end; true when all has."""
@@ -310,17 +314,16 @@ class _Keeper:
                 self._stopping = True
                 self.core.stop(2)
                 self.core.fail_all(_terminated())
-                self._call_back()
                 for process in self.pool:
                     process.terminate()
                 self._deadline = time.monotonic() + GRACE
             elif time.monotonic() > self._deadline:
                 for process in self.pool:
                     process.kill()
-        elif not self._stopping and not self.core.jobs and not self.core.callbacks:
+        elif not self._stopping and not self.core.jobs and not self.core.calling:
             self._stopping = True
             self.core.stop(1)
-        return self._stopping and not any(self.places) and not self.core.callbacks
+        return self._stopping and not any(self.places) and not self.core.calling
 
     # ---- from other threads
 
@@ -340,9 +343,8 @@ class _Keeper:
                 process.join()
 
     def join(self) -> None:
-        thread = self.thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        if self.thread is not None and threading.current_thread() not in (self.thread, self.caller):
+            self.thread.join()
 
     def stats(self) -> Stats:
         workers = []
@@ -522,8 +524,8 @@ class Pool(pool.Pool, metaclass=_Hookable):
     ) -> AsyncResult:
         """func(*args, **kwds) in a worker; an AsyncResult at once.
 
-        What can't be pickled raises here. callback(result) or error_callback(exception) is called in the pool's
-        thread before the result is ready.
+        What can't be pickled raises here. callback(result) or error_callback(exception) is called in a thread of
+        the pool before the result is ready. It may take long; later callbacks wait for it, nothing else does.
         timeout: seconds that it may run (not: wait). Then its worker is killed, and it has failed with
         multiprocessing.TimeoutError.
         retries: how often it is called again where its worker died.

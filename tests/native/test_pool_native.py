@@ -21,7 +21,7 @@ import supervisor
 
 import procfast
 from procfast import futures
-from procfast.exceptions import PoolBroken
+from procfast.exceptions import PoolBroken, WorkerDied
 from procfast.native import pool as native_pool
 
 WITHIN = 10.0
@@ -442,6 +442,26 @@ def test_callback_that_raises(native):
     finally:
         threading.excepthook = before
     assert [str(error) for error in seen] == ["on purpose: 4"]
+
+
+def test_callbacks_hold_nobody_up(native):
+    """They may wait for anything: workers that die are noticed meanwhile."""
+    with native.Pool(2) as pool:
+        go, errors = threading.Event(), []
+
+        def callback(_):
+            with pytest.raises(WorkerDied) as died:
+                pool.apply(pool_workers.die)
+            errors.append(died.value)
+            go.wait(WITHIN)
+
+        call = pool.apply_async(pool_workers.square, (3,), callback=callback)
+        wait_until(lambda: errors)
+        with pytest.raises(WorkerDied):
+            pool.apply(pool_workers.die)
+        assert not call.ready()
+        go.set()
+        assert call.get(WITHIN) == 9
 
 
 def test_terminate_under_load(native):

@@ -95,7 +95,7 @@ cdef class PoolJob:
     cdef object room             # what the thread that feeds it sleeps on
     cdef double timeout
     cdef int retries
-    cdef list hooks              # called with the job by the pool's thread, before it is done
+    cdef list hooks              # called with the job by the thread of callbacks, before it is done
     cdef public object _pool     # kept until it is done: a pool that nobody else refers to ends
 
     cdef bint served(self) noexcept:
@@ -205,7 +205,7 @@ cdef class PoolJob:
         return hooks or ()
 
     def _hook(self, hook):
-        """hook(self) will be called by the pool's thread before the result is there, or False: it is there."""
+        """hook(self) will be called by the thread of callbacks before the result is there, or False: it is there."""
         if self.done:
             return False
         self.core.hook(self, hook)
@@ -293,7 +293,8 @@ cdef class PoolCore:
     cdef unsigned long leader    # the thread that leads, or 0
     cdef list followers
     cdef list feeds              # jobs that are not all sent, and that any thread may send on
-    cdef public object callbacks # jobs whose hooks are to be called
+    cdef readonly object callbacks # a queue of jobs whose hooks are to be called
+    cdef readonly Py_ssize_t calling # how many, or being called
     cdef public list dead        # (number of worker, death): ended, and what they held is to be settled
     cdef public list buried      # ... that was settled: their places may be taken
     cdef public list news        # (number of worker, report or None): failed to start, or has begun
@@ -327,7 +328,7 @@ cdef class PoolCore:
         self.rebuild, self.unopened, self.death = rebuild, unopened, death
         self.jobs = {}
         self.followers, self.feeds, self.dead, self.buried, self.news, self.doomed = [], [], [], [], [], []
-        self.callbacks = _deque()
+        self.callbacks = _SimpleQueue()
         self.reasons = {}
         self.times = {}
         self.pace = 1e9
@@ -582,6 +583,7 @@ cdef class PoolCore:
                 self.feeds.append(job)
                 self.feed(job, True)
         except:
+            job.hooks = None
             self.cancel(job, called_off(), False)
             raise
         if hooks is not None or not job.all_sent:
@@ -958,10 +960,14 @@ cdef class PoolCore:
                 self.ring()
             return 0
         if job.hooks is not None:
-            self.callbacks.append(job)
-            self.ring()
+            self.tell(job)
             return 0
         self.conclude(job)
+        return 0
+
+    cdef int tell(self, PoolJob job) except -1:
+        self.calling += 1
+        self.callbacks.put(job)
         return 0
 
     cdef int conclude(self, PoolJob job) except -1:
@@ -1011,11 +1017,15 @@ cdef class PoolCore:
                     self.doomed.append((k, error))
         if job.left == 0 and not job.feeding:
             self.finish(job)
-        if job.hooks is not None:
+        if job.hooks is None:
+            self.conclude(job)
+        elif not kill:
+            self.tell(job)
+        else:
             self.call_hooks(job)
             while job.hooks:  # that have come meanwhile
                 self.call_hooks(job)
-        self.conclude(job)
+            self.conclude(job)
         self.ring()
         pf_pool_kick(self.p)
         return True
@@ -1296,8 +1306,9 @@ cdef class PoolCore:
     def concluded(self, PoolJob job not None):
         """Its hooks were called; those that came meanwhile are to be called too."""
         if job.hooks:
-            self.callbacks.append(job)
+            self.callbacks.put(job)
             return
+        self.calling -= 1
         self.conclude(job)
         pf_pool_kick(self.p)
 
@@ -1404,4 +1415,5 @@ cdef class PoolCore:
 
 
 from collections import deque as _deque
+from _queue import SimpleQueue as _SimpleQueue
 from itertools import islice as _islice

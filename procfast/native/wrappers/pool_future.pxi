@@ -1,7 +1,7 @@
 # PoolFuture: a call's concurrent.futures.Future. PoolSubmitter: what an executor does for each call.
 #
 # All that a Future costs beyond its call is made when somebody asks for it: its condition, callbacks and waiters. One
-# that has none of them is done in the moment in which its result is read; the others the pool's thread tells.
+# that has none of them is done in the moment in which its result is read; the others the thread of callbacks tells.
 
 
 # Nothing that a new Future refers to can refer to it, so the garbage collector need not look at it again and again: it
