@@ -92,8 +92,8 @@ def main() -> None:
     if options.tree:
         return
     run(".ci/run")
-    # two builds give the same bytes; twine, check-wheel-contents
-    run(sys.executable, "tools/wheels/manylinux.py", "--again")
+    # with twine and check-wheel-contents; two builds give the same bytes
+    run("make", "wheels", "ARGS=--again", f"PYTHON={sys.executable}")
     check_tree()  # it has been an hour
     print(NEXT)
 
