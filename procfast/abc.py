@@ -693,4 +693,4 @@ class Context(Protocol):
         """The interpreter that spawn and forkserver start."""
 
     def set_forkserver_preload(self, module_names: Sequence[str]) -> None:
-        """Modules that the fork server imports before it forks."""
+        """Modules that the fork server imports before it forks. From Python 3.15 on it also takes `on_error`."""

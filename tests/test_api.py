@@ -66,6 +66,7 @@ def test_importing_loads_little():
     """Nothing that is slow to import and that multiprocessing does without."""
     code = """if True:
         import sys, multiprocessing.queues, multiprocessing.popen_fork
+        multiprocessing.get_context()  # from Python 3.14 on it looks for a temporary directory
         before = set(sys.modules)
         import procfast
         procfast.Queue(), procfast.Process()

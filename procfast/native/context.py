@@ -167,16 +167,23 @@ class Context(BackendContext):
         """An array of ctypes in shared memory."""
         return _values().RawArray(typecode_or_type, size_or_initializer)
 
-    def set_forkserver_preload(self, module_names: Sequence[str]) -> None:
+    def set_forkserver_preload(
+        self, module_names: Sequence[str], *, on_error: str = "ignore"
+    ) -> None:
         """Modules that the fork server imports before it forks, for all backends; to be called before it is launched.
 
         Unless this is called, it imports what the main module begins by importing. With "__main__" in the list it
         runs all of the main module, once, and its processes do not.
+
+        A module that cannot be imported is passed over, with an ImportWarning for `on_error="warn"`; with "fail" the
+        server ends, with a traceback, and each start of a process is an OSError.
         """
+        if on_error not in ("ignore", "warn", "fail"):
+            raise ValueError(f"on_error must be 'ignore', 'warn', or 'fail', not {on_error!r}")
         super().set_forkserver_preload(module_names)  # type: ignore[arg-type]
         from . import forkserver
 
-        forkserver.named = module_names
+        forkserver.named, forkserver.on_error = module_names, on_error
 
     def SharedMemory(
         self,

@@ -90,6 +90,7 @@ class Server:
         order = {
             "preload": [] if _plain else list(modules),
             "whole_main": modules is named,
+            "on_error": on_error,
             "hint": list(hint),
             "prepare": pickle.dumps({key: data[key] for key in _PREPARED if key in data}),
             "spoilt": [],  # names of imports that are left to the children
@@ -150,6 +151,7 @@ _PREPARED = (
 )
 
 named: Sequence[str] | None = None
+on_error = "ignore"
 """What `set_forkserver_preload` of a native context was last given."""
 
 
@@ -164,7 +166,7 @@ def ensure_running(process_obj: BaseProcess | None = None) -> Server:
             elif not before.ended():
                 return before
             else:
-                _plain = _plain or not before.answered
+                _plain = _plain or not (before.answered or on_error == "fail")
         server = Server(_modules(process_obj))
         if _server is not before and _server is not None:
             server.control.close()  # a signal handler was quicker
@@ -197,6 +199,11 @@ def start(process_obj: BaseProcess, data: memoryview, fds: Sequence[int]) -> Sta
         if not server.ended(_PATIENCE):
             raise OSError(
                 errno.EMFILE, "the fork server could not take the request: too many open files"
+            )
+        if on_error == "fail" and not server.answered:
+            raise OSError(
+                errno.ECHILD,
+                f"the fork server {_fate(server)} while it imported modules; see stderr",
             )
     raise OSError(errno.ECHILD, f"the fork server {_fate(server)}, {_ATTEMPTS} times in a row")
 

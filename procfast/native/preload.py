@@ -239,10 +239,15 @@ class _State:
         """Make an import that the program has asked for."""
         try:
             step()
-        except ImportError:
-            pass  # as in the standard library's
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
+        except BaseException as error:  # as in the standard library's
+            if self.order["on_error"] == "fail":
+                raise
+            if not isinstance(error, ImportError):
+                sys.excepthook(*sys.exc_info())
+            elif self.order["on_error"] == "warn":
+                warnings.warn(
+                    f"Failed to preload module {name!r}: {error}", ImportWarning, stacklevel=1
+                )
         if self.threads():
             warnings.warn(
                 f"the fork server does not import {name} in advance: it starts a thread",

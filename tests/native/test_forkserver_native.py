@@ -562,6 +562,40 @@ def test_killed_around_the_fork(run, what, seen):
     assert lines[1:] == ["0 ran"] * 2
 
 
+@pytest.mark.parametrize("on_error", ["ignore", "warn", "fail"])
+def test_preload_that_fails(run, on_error):
+    done = run(
+        f"""
+        main:
+        ctx.set_forkserver_preload(["lacks"], on_error={on_error!r})
+        for _ in range(2):
+            try:
+                print(run(ctx))
+            except OSError as error:
+                print(error)
+        """,
+        check=False,
+        env={"PYTHONWARNINGS": "default"},
+    )
+    lines = done.stdout.splitlines()
+    if on_error == "fail":
+        assert len(lines) == 2 and all("while it imported modules" in line for line in lines)
+        assert "ModuleNotFoundError: No module named 'lacks'" in done.stderr
+    else:
+        assert lines == ["0", "0"]
+        assert ("ImportWarning: Failed to preload module 'lacks'" in done.stderr) == (
+            on_error == "warn"
+        )
+
+
+def test_preload_of_no_kind():
+    import procfast
+
+    ctx = procfast.get_context("forkserver", backend="native")
+    with pytest.raises(ValueError, match="on_error must be"):
+        ctx.set_forkserver_preload([], on_error="whatever")
+
+
 def test_fork_fails(run):
     lines = run(
         """

@@ -214,6 +214,7 @@ def zig(target: str, include: Path | None = None) -> dict[str, str]:
 # Mounts in a namespace of their own: gone with the last process, so nothing has to be undone.
 ENTER = """
 root=$1 work=$2 folder=$3; shift 3
+mount --bind "$root" "$root"  # what is a root must be a mount, where programs unshare
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
