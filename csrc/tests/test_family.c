@@ -103,7 +103,8 @@ static void test_orphan(void)
     int rc = pf_subreaper(true), status = -1, fds[2];
     CHECK(rc == 0 || rc == -ENOSYS);
     if (rc == -ENOSYS) {
-        CHECK_EQ(pf_parent_death_signal(SIGTERM), -ENOSYS);
+        rc = pf_parent_death_signal(0);
+        CHECK(rc == 0 || rc == -ENOSYS);
         return;
     }
     CHECK_EQ(pipe(fds), 0);

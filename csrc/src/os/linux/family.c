@@ -17,7 +17,7 @@ struct info {
     uint32_t pid, tgid, ppid, ids[8];
     int32_t exit_code;
 };
-#define GET_INFO _IOWR(0xff, 11, struct info)
+#define GET_INFO ((int)_IOWR(0xff, 11, struct info)) /* musl's ioctl takes an int, and the kernel 32 bits */
 #define INFO_EXIT (UINT64_C(1) << 3)
 #define REAPING_MS 20
 
@@ -62,7 +62,8 @@ int pf__parent_death_signal(int signum)
 
 int pf__subreaper(bool on)
 {
-    return prctl(PR_SET_CHILD_SUBREAPER, (unsigned long)on, 0UL, 0UL, 0UL) < 0 ? -errno : 0;
+    int rc = prctl(PR_SET_CHILD_SUBREAPER, (unsigned long)on, 0UL, 0UL, 0UL) < 0 ? -errno : 0;
+    return rc == -EINVAL ? -ENOSYS : rc; /* a kernel, or an emulator, that does not know it */
 }
 
 #endif

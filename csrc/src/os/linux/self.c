@@ -67,8 +67,13 @@ uint64_t pf__pid_namespace(void)
     return stat("/proc/self/ns/pid", &st) == 0 ? (uint64_t)st.st_ino : 0;
 }
 
+/* An emulator (qemu-user) may say yes to any advice and follow none: one that there is not tells. */
+#define NO_ADVICE 9999
+
 int pf__wipe_on_fork(void *page, size_t size)
 {
+    if (madvise(page, size, NO_ADVICE) == 0)
+        return -ENOSYS;
     return madvise(page, size, MADV_WIPEONFORK) < 0 ? -errno : 0;
 }
 
