@@ -75,7 +75,7 @@ struct pf_guard {
 
 static inline void pf_guard_change(struct pf_guard *g)
 {
-    pf__put(&g->changes, pf__peek(&g->changes) + 1);
+    pf__store(&g->changes, pf__peek(&g->changes) + 1); /* who sees it sees the lock taken */
 }
 
 static inline void pf_guard_expose(struct pf_guard *g)

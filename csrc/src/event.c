@@ -17,15 +17,13 @@ void pf_event_set(struct pf_event *e)
     uint32_t w = pf__peek(&e->word);
     pf__put(&e->cpu, pf__cpu() + 1);
     PF_POINT("event.set");
-    while (!(w & (PF_EVENT_SET | WAITERS))) {
+    while (!(w & WAITERS)) { /* set or not: who clears it later sees what the caller did before */
         if (atomic_compare_exchange_weak_explicit(&e->word, &w, w | PF_EVENT_SET, memory_order_release,
                                                   memory_order_relaxed)) {
             PF_POINT("event.published");
             return;
         }
     }
-    if (!(w & WAITERS)) /* it is set, and nobody sleeps */
-        return;
     atomic_thread_fence(memory_order_seq_cst);
     if (pf_futex_or_wake(&e->word, 0, INT_MAX) < 0) { /* a kill between costs the sleepers one look */
         atomic_fetch_or(&e->word, PF_EVENT_SET);

@@ -1,5 +1,6 @@
 #include "procfast/peer.h"
 
+#include <sched.h>
 #include <sys/stat.h>
 
 #include "atomic.h"
@@ -16,21 +17,29 @@ void pf_peer_init(struct pf_peer *p, struct pf_slot *slots, uint32_t nslots, int
     p->file[0] = known ? (uint64_t)st.st_dev : 0;
     p->file[1] = known ? (uint64_t)st.st_ino : 0;
     p->pid_namespace = pid_namespace;
-    p->epoch = 0;
+    pf__put(&p->epoch, 0);
+    pf__put(&p->guard, 0);
     pf_peer_refresh(p);
 }
 
 bool pf_peer_refresh(struct pf_peer *p)
 {
     uint64_t epoch = pf_epoch();
-    if (p->epoch == epoch)
+    if (pf__load(&p->epoch) == epoch)
         return false;
+    uint64_t before = pf__load(&p->guard);
+    /* Of threads that come at once one does it. One that was at it in the parent when it forked is not here. */
+    if (before == epoch || !atomic_compare_exchange_strong(&p->guard, &before, epoch)) {
+        while (pf__load(&p->epoch) != epoch)
+            sched_yield();
+        return true;
+    }
     /* In a child the token's mapping was not inherited, the slot is the parent's, and it may have been
      * born into another pid namespace, where thread ids mean others. */
     p->token = NULL;
     pf__store(&p->slot, PF_NO_SLOT);
     p->foreign = pf_pid_namespace() != p->pid_namespace || !pf_thread_self()->robust;
-    p->epoch = epoch;
+    pf__store(&p->epoch, epoch);
     return true;
 }
 

@@ -66,7 +66,7 @@ static uint64_t new_epoch(struct pf__page *p)
 {
     /* Time, so that a pid that comes round again can't look like an ancestor. */
     uint64_t seen = 0, mine = ((uint64_t)pf_now() << 1) | 1;
-    pf__put(&p->pid, getpid());
+    pf__store(&p->pid, getpid());
     return atomic_compare_exchange_strong(&p->epoch, &seen, mine) ? mine : seen;
 }
 
@@ -77,10 +77,10 @@ uint64_t pf_epoch(void)
     if (!p) /* not even a page of memory: the pid must do */
         return ((uint64_t)getpid() << 1) | 1;
     uint64_t epoch = pf__load(&p->epoch);
-    if (epoch && !wiped && pf__peek(&p->pid) != getpid()) {
-        if (atomic_compare_exchange_strong(&p->epoch, &epoch, 0))
+    if (epoch && !wiped) {
+        if (pf__load(&p->pid) != getpid() && atomic_compare_exchange_strong(&p->epoch, &epoch, 0))
             pf__put(&p->pid_namespace, 0);
-        epoch = pf__load(&p->epoch);
+        epoch = pf__load(&p->epoch); /* the parent's is gone, by this thread or another, before the pid is ours */
     }
     return epoch ? epoch : new_epoch(p);
 }

@@ -211,6 +211,42 @@ static void killed_waiters(void)
     arena_shut();
 }
 
+static _Atomic int news, heard;
+
+static void *hear(void *rounds)
+{
+    for (int i = 1; i <= *(int *)rounds; i++) {
+        pf_event_clear(event);
+        if (atomic_load_explicit(&news, memory_order_relaxed) < i)
+            CHECK_EQ(await(pf_now() + 10 * PF_SECOND), 0);
+        CHECK_EQ(atomic_load_explicit(&news, memory_order_relaxed), i);
+        atomic_store_explicit(&heard, i, memory_order_release);
+    }
+    return NULL;
+}
+
+/* Who clears it and looks afterwards sees what went before any set, also before one of an event that was set. */
+static void set_when_set(void)
+{
+    int rounds = 100000;
+    pthread_t t;
+    setup();
+    atomic_store(&news, 0);
+    atomic_store(&heard, 0);
+    CHECK_EQ(pthread_create(&t, NULL, hear, &rounds), 0);
+    for (int i = 1; i <= rounds; i++) {
+        atomic_store_explicit(&news, i, memory_order_relaxed);
+        pf_event_set(event);
+        for (int spin = 0; atomic_load_explicit(&heard, memory_order_acquire) < i; spin++) {
+            if (spin > 1000)
+                sched_yield();
+        }
+    }
+    pthread_join(t, NULL);
+    arena_shut();
+}
+
 static const struct check_case cases[] = {CASE(set_and_clear),  CASE(cleared_at_once), CASE(blocking),
-                                          CASE(back_and_forth), CASE(all_at_once),     CASE(killed_waiters)};
+                                          CASE(back_and_forth), CASE(all_at_once),     CASE(killed_waiters),
+                                          CASE(set_when_set)};
 CHECK_MAIN(cases)

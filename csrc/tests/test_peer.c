@@ -223,7 +223,43 @@ static void threads(void)
     check_reap(pid);
 }
 
+static pthread_barrier_t start;
+
+static void *take_slot(void *slot)
+{
+    pthread_barrier_wait(&start);
+    CHECK(!pf_peer_refresh(&peer) || peer.epoch == pf_epoch());
+    *(int *)slot = pf_peer_slot(&peer);
+    return NULL;
+}
+
+/* A child's first threads come at once: they find one slot, its own. */
+static void threads_of_a_child(void)
+{
+    segment_open();
+    int parents = pf_peer_slot(&peer);
+    for (int round = 0; round < 100; round++) {
+        pid_t pid = check_fork();
+        if (pid == 0) {
+            pthread_t t[3];
+            int slot[3];
+            pthread_barrier_init(&start, NULL, 3);
+            for (int i = 0; i < 3; i++)
+                CHECK_EQ(pthread_create(&t[i], NULL, take_slot, &slot[i]), 0);
+            for (int i = 0; i < 3; i++)
+                pthread_join(t[i], NULL);
+            CHECK(slot[0] >= 0 && slot[0] != parents);
+            CHECK(slot[1] == slot[0] && slot[2] == slot[0]);
+            CHECK_EQ(pf_peer_slot(&peer), slot[0]);
+            _exit(0);
+        }
+        check_reap(pid);
+    }
+    segment_close();
+}
+
 static const struct check_case cases[] = {CASE(one_slot_each),    CASE(tenancies_differ), CASE(drop_gives_back),
                                           CASE(child_has_none),   CASE(all_taken),          CASE(slots_never_leak),
-                                          CASE(race_for_slots),   CASE(epochs),             CASE(threads)};
+                                          CASE(race_for_slots),   CASE(epochs),             CASE(threads),
+                                          CASE(threads_of_a_child)};
 CHECK_MAIN(cases)

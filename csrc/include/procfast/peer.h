@@ -35,7 +35,8 @@ struct pf_peer {
     uint32_t nslots;
     int fd;               /* of the segment; stays the caller's */
     uint64_t file[2];     /* which file that is: a descriptor that the user closed may name another one since */
-    uint64_t epoch;       /* pf_epoch() when the rest was filled in */
+    _Atomic uint64_t epoch; /* pf_epoch() when the rest was filled in */
+    _Atomic uint64_t guard; /* pf_epoch() of the process one of whose threads fills it in, or did */
     _Atomic uint32_t slot; /* the tenancy; PF_NO_SLOT until one is taken */
     void *token;          /* the mapping that holds the lock */
     uint64_t pid_namespace; /* the segment's */
