@@ -84,33 +84,49 @@ def log(path: str) -> collections.Counter[int]:
     )
 
 
-@pytest.mark.limit(600)
-def test_random_kills_with_retries(native, rng):
-    """Every result arrives once, in order for map, while workers are killed all the time."""
+def kill_until(pool, rng, kills: int, tasks: int, pause: float) -> None:
+    """Every result arrives once, in order for map, until so many workers were killed and so many tasks done."""
+    forever = {"retries": 1 << 20}
     done = 0
-    with native.Pool(3) as pool, Killer(pool, KILLS // 2, rng, 0.006) as killer:
-        while killer.is_alive():
+    with Killer(pool, 1 << 30, rng, pause) as killer:
+        while len(killer.killed) < kills or done < tasks:
             n = rng.randrange(1, 3000)
-            kind = rng.randrange(4)
+            squares = [x * x for x in range(n)]
+            kind = rng.randrange(5)
             if kind == 0:
                 chunk = rng.choice((1, 1, 7, None))
-                got = pool.map(pool_workers.square, range(n), chunk, retries=1 << 20)
-                assert got == [x * x for x in range(n)]
+                assert pool.map(pool_workers.square, range(n), chunk, **forever) == squares
             elif kind == 1:
-                got = list(pool.imap(pool_workers.square, iter(range(n)), retries=1 << 20))
-                assert got == [x * x for x in range(n)]
+                assert list(pool.imap(pool_workers.square, iter(range(n)), **forever)) == squares
             elif kind == 2:
-                it = pool.imap_unordered(pool_workers.square, range(n), retries=1 << 20)
-                assert sorted(it) == [x * x for x in range(n)]
+                it = pool.imap_unordered(pool_workers.square, range(n), **forever)
+                assert sorted(it) == squares
+            elif kind == 3:
+                pairs = [(x, x * x - x) for x in range(n)]
+                assert pool.starmap(pool_workers.add, pairs, 1, **forever) == squares
             else:
                 n = n // 10 + 1
-                calls = [
-                    pool.apply_async(pool_workers.array_of, (i,), retries=1 << 20) for i in range(n)
-                ]
+                calls = [pool.apply_async(pool_workers.array_of, (i,), **forever) for i in range(n)]
                 assert [int(c.get()[0]) for c in calls] == list(range(n))
             done += n
-    assert len(killer.killed) >= KILLS // 2
-    assert done > 10 * KILLS
+    assert not pool._cache
+    print(f"{len(killer.killed)} kills, {done} tasks")
+
+
+@pytest.mark.limit(600)
+def test_random_kills_with_retries(native, rng):
+    """2,000 kills and a million tasks: PROCFAST_KILLS=4000."""
+    with native.Pool(3) as pool:
+        kill_until(pool, rng, KILLS // 2, 250 * KILLS, 0.006)
+
+
+@pytest.mark.stress
+@pytest.mark.limit(600)
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_random_kills_with_retries_and_slow_starts(ctx, rng):
+    """Fewer kills: whoever kills all workers before they have begun gets a broken pool."""
+    with ctx.Pool(3) as pool:
+        kill_until(pool, rng, KILLS // 100, 20 * KILLS, 1.2)
 
 
 @pytest.mark.limit(600)

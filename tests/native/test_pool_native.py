@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import functools
 import gc
+import itertools
 import multiprocessing.pool
 import os
 import resource
@@ -464,37 +465,81 @@ def test_callbacks_hold_nobody_up(native):
         assert call.get(WITHIN) == 9
 
 
-def test_terminate_under_load(native):
-    for i in range(30):
+@pytest.mark.limit(300)
+@pytest.mark.parametrize("rounds", [30, pytest.param(500, marks=pytest.mark.stress)])
+def test_terminate_under_load(native, rounds):
+    """Whoever waits is told, once, and callbacks are called."""
+    for i in range(rounds):
+        told = []
         pool = native.Pool(2)
         pool.map_async(pool_workers.square, range(2000), 1)
-        calls = [pool.apply_async(pool_workers.square, (k,)) for k in range(50)]
+        calls = [
+            pool.apply_async(pool_workers.square, (k,), callback=told.append, error_callback=told.append)
+            for k in range(50)
+        ]  # fmt: skip
+        if i % 3 == 0:
+            calls.append(pool.apply_async(pool_workers.sleep, (60,)))
+        endless = pool.imap(pool_workers.square, itertools.count())
+        waiter = threading.Thread(target=wait_in_vain, args=(pool, told))
+        waiter.start()
         time.sleep(i % 10 * 0.0005)
+        if i % 4 == 0:
+            pool._pool[0].kill()
         pool.terminate()
         pool.join()
+        waiter.join(WITHIN)
+        assert not waiter.is_alive()
         for call in calls:
             assert call.ready()
+        assert len(told) == 51
+        with pytest.raises(PoolBroken, match="terminated"):
+            for _ in endless:
+                pass
 
 
-def test_nothing_is_left(native):
+def wait_in_vain(pool, told) -> None:
+    try:
+        while True:
+            pool.map(pool_workers.square, range(100), 1)
+    except (
+        PoolBroken,
+        ValueError,
+    ) as error:  # ValueError: the pool was not running when it was asked
+        told.append(error)
+
+
+@pytest.mark.limit(600)
+@pytest.mark.parametrize("rounds", [50, pytest.param(10_000, marks=pytest.mark.stress)])
+def test_nothing_is_left(native, rounds):
     """Of a pool that was closed, and of one that was only dropped."""
     with native.Pool(1):
         pass  # what is made once for a process
     multiprocessing.active_children()
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(50):
+    for i in range(rounds):
+        if i == 20:
+            memory = held()
         pool = native.Pool(1)
         assert pool.apply(pool_workers.square, (3,)) == 9
         pool.close()
         pool.join()
     del pool
     assert len(os.listdir("/proc/self/fd")) == before  # nobody has called active_children()
+    maps, pages = held()
+    assert maps - memory[0] <= 20
+    assert (pages - memory[1]) * resource.getpagesize() < 4 << 20
     pool = native.Pool(2)
     pids = [process.pid for process in pool._pool]
     with pytest.warns(ResourceWarning, match="unclosed running"):
         del pool
     table = supervisor.processes()
     assert not [pid for pid in pids if pid in table and table[pid].state != "Z"]
+
+
+def held() -> tuple[int, int]:
+    """How many mappings this process has, and pages in memory."""
+    with open("/proc/self/maps") as maps, open("/proc/self/statm") as pages:
+        return len(maps.readlines()), int(pages.read().split()[1])
 
 
 def test_not_collected_while_something_is_asked_of_it(native):
