@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+import types
 
 kept = None
 
@@ -61,6 +62,10 @@ def add(a, b=0, *, c=0):
 
 def identity(x):
     return x
+
+
+def call(function):
+    return function()
 
 
 def everything(*args, **kwds):
@@ -188,6 +193,33 @@ class Slow:
 
     def __reduce__(self):
         return _open_slowly, (self.value,)
+
+
+class InterruptsPickling(Exception):
+    def __reduce__(self):
+        raise KeyboardInterrupt("of its pickling")
+
+
+def fail_and_interrupt():
+    raise InterruptsPickling
+
+
+def fork_and_return(_):
+    """In the child too."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    return os.getpid()
+
+
+def redefined():
+    return "first"
+
+
+def redefine() -> None:
+    """As loading this module again would."""
+    global redefined
+    redefined = types.FunctionType((lambda: "second").__code__, globals(), "redefined")
 
 
 def large(n):

@@ -20,6 +20,25 @@ def nothing(*args) -> None:
     pass
 
 
+class Counted(int):
+    """An int of which is known how many there are in this process."""
+
+    alive = 0
+
+    def __init__(self, value=0):
+        Counted.alive += 1
+
+    def __reduce__(self):
+        return Counted, (int(self),)
+
+    def __del__(self):
+        Counted.alive -= 1
+
+    @staticmethod
+    def count():
+        return Counted.alive
+
+
 def identity(x):
     return x
 

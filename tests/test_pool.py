@@ -145,6 +145,14 @@ OBJECTS = [
 ]  # fmt: skip
 
 
+def test_function_that_means_another(ctx):
+    with ctx.Pool(1) as pool:
+        assert pool.apply(tasks.redefined) == "first"
+        pool.apply(tasks.redefine)
+        assert pool.apply(tasks.redefined) == "second"
+        assert pool.map(tasks.call, [tasks.redefined] * 2) == ["second"] * 2
+
+
 def test_objects(pool):
     assert pool.map(tasks.identity, OBJECTS, 1) == OBJECTS
     assert pool.map(tasks.identity, OBJECTS) == OBJECTS

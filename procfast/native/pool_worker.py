@@ -69,7 +69,7 @@ class _Parent:
         return self._parent is None or self._parent.is_alive()
 
 
-def unsendable(why: BaseException, value: object) -> Report:
+def unsendable(why: BaseException, value: object = None) -> Report:
     """The same of a result, or an exception, that can't be pickled."""
     from multiprocessing import pool  # here: under install() it imports who imports this
 

@@ -16,6 +16,7 @@ import time
 import weakref
 
 import numpy
+import pool_tasks
 import pool_workers
 import pytest
 import supervisor
@@ -59,6 +60,30 @@ def test_function_with_a_state_is_new_for_each_call(native):
         assert [pool.apply(counter) for _ in range(3)] == [1, 1, 1]
         assert pool.map(counter, range(3), 1) == [1, 2, 3]
         assert pool.map(counter, range(3), 1) == [1, 2, 3]
+
+
+def test_function_with_much_to_it_is_let_go(native):
+    with native.Pool(1) as pool:
+        for _ in range(3):
+            function = functools.partial(pool_workers.add, pool_workers.Counted(1))
+            assert pool.map(function, [2]) == [3]
+            assert pool.apply(pool_workers.Counted.count) == 0
+
+
+def test_task_that_forks_and_returns_twice(native):
+    """One of the two processes is the worker, the other one ends."""
+    with native.Pool(2) as pool:
+        workers = {process.pid for process in pool._pool}
+        assert set(pool.map(pool_tasks.fork_and_return, range(8), 1)) <= workers
+        pool.close()
+        pool.join()
+
+
+def test_interrupt_in_the_pickling_of_an_error(native):
+    with native.Pool(1) as pool:
+        with pytest.raises(KeyboardInterrupt, match="of its pickling"):
+            pool.apply(pool_tasks.fail_and_interrupt)
+        assert pool.apply(pool_workers.square, (3,)) == 9
 
 
 def test_large_function(native):

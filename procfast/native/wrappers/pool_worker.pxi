@@ -9,14 +9,17 @@ cdef class PoolWorker:
 
     cdef PoolShare share
     cdef unsigned number
-    cdef dict functions
+    cdef dict named            # pickle -> function
+    cdef dict functions        # job -> function, where that has more to it
+    cdef uint64_t image        # the process that is the worker
     cdef readonly bint opened  # what is to be called was unpickled
     cdef public object state  # first argument of what asks for it
 
     def __init__(self, PoolShare share not None, unsigned number):
         self.share = share
         self.number = number
-        self.functions = {}
+        self.named, self.functions = {}, {}
+        self.image = pf_epoch()
 
     def run(self, most, report, unsendable, alive):
         """Works until it is told to stop, `most` tasks were done (None: any number), or alive() is false.
@@ -47,6 +50,8 @@ cdef class PoolWorker:
                     pass  # Ctrl-C goes to all: what follows from it is the owner's business
                 if not alive():
                     break
+                if self.functions:
+                    self.forget()
                 continue
             check(rc)
             stop = pf_pool_stopped(p)
@@ -83,6 +88,8 @@ cdef class PoolWorker:
             except BaseException as raised:
                 status = FAILED
                 error = raised
+            if self.image != pf_epoch():
+                _os._exit(error is not None)  # a child that the task has forked: only its parent is the worker
         if not pf_pool_end(self.share.p, self.number, &ns):
             self.doomed(alive)
         if status == FAILED:
@@ -122,23 +129,33 @@ cdef class PoolWorker:
         return [function(*item) for item in arguments]
 
     cdef object function(self, TaskHead *head, pf_box *box):
-        """Unpickled once for each job; where it is no more than a name, once."""
+        """Unpickled once for each job; where it is no more than a name, once, and again when that means another."""
         cdef object key, function
         cdef bytes pickled = None
+        cdef dict known = self.named if head.by_name else self.functions
         if head.by_name:
             key = pickled = PyBytes_FromStringAndSize(box.data + sizeof(TaskHead), head.nfunc)
         else:
             key = <uint64_t>head.epoch << 24 | head.ticket % PF_POOL_JOBS
-        function = self.functions.get(key)
-        if function is None:
+        function = known.get(key)
+        if self.functions and (head.by_name or function is None):
+            self.forget()
+        if function is None or (head.by_name and not is_named(function)):
             if pickled is None:
                 pickled = PyBytes_FromStringAndSize(box.data + sizeof(TaskHead), head.nfunc)
             function = _loads(pickled)
             if head.by_name or head.form != CALL and head.form != CALL_NAMED:
-                if len(self.functions) >= JOBS_KEPT:
-                    self.functions.clear()
-                self.functions[key] = function
+                if len(known) >= JOBS_KEPT:
+                    known.clear()
+                known[key] = function
         return function
+
+    cdef int forget(self) except -1:
+        """Lets functions go of jobs that have ended."""
+        for key in list(self.functions):
+            if not pf_pool_begun(self.share.p, <uint32_t>(<uint64_t>key % PF_POOL_JOBS)):
+                del self.functions[key]
+        return 0
 
     cdef int answer(self, uint64_t ticket, uint32_t epoch, int64_t ns, uint32_t status, object value) except -1:
         cdef Ring results = self.share.results
@@ -187,13 +204,21 @@ cdef class PoolWorker:
                 raise SystemExit(1)
 
 
+cdef bint is_named(object function) except -1:
+    """Is it what its name means, now that a task may have reloaded its module?"""
+    return getattr(_sys.modules.get(function.__module__), function.__qualname__, None) is function
+
+
 cdef object persist(object make, object error, object value):
     """A report that a signal handler's exception does not prevent."""
-    while True:
+    cdef object interrupt = None
+    for _ in range(8):
         try:
             return make(error) if value is None else make(error, value)
-        except KeyboardInterrupt:
-            pass
+        except KeyboardInterrupt as raised:
+            interrupt = raised
+    return make(interrupt)  # it was the error's own, when it is pickled
 
 
+import os as _os
 from functools import partial as _partial
