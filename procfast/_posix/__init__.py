@@ -9,6 +9,7 @@ status         ExitStatus, and the numbers of waitid
 processes      fork, wait and reap; what follows a parent's end
 pidfd          a process by a descriptor
 detached       the double fork
+api            what is the same on each, and the list of all names
 limits         why a fork failed
 handles, proc  closing beside other threads; reading /proc
 """

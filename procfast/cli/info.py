@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import fcntl
 import importlib
 import json
 import os
@@ -89,7 +88,7 @@ def _kernel() -> dict[str, str]:
     for name, probe in PROBES.items():
         try:
             probe()
-        except AttributeError:
+        except (AttributeError, ImportError):
             found[name] = "unknown to this Python"
         except OSError as error:
             found[name] = f"no ({errno.errorcode.get(error.errno or 0, error)})"
@@ -104,6 +103,8 @@ def _kernel() -> dict[str, str]:
 
 
 def _ofd_lock() -> None:
+    import fcntl  # not on Windows
+
     with tempfile.TemporaryFile() as file:
         lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
         fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)

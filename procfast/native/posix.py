@@ -3,100 +3,15 @@
 from __future__ import annotations
 
 import os
-from os import (
-    WCONTINUED,
-    WCOREDUMP,
-    WEXITED,
-    WEXITSTATUS,
-    WIFCONTINUED,
-    WIFEXITED,
-    WIFSIGNALED,
-    WIFSTOPPED,
-    WNOHANG,
-    WNOWAIT,
-    WSTOPPED,
-    WSTOPSIG,
-    WTERMSIG,
-    WUNTRACED,
-)
 from typing import Any
 
 from .._posix import names, pidfd, pipes, processes
-from .._posix.detached import Detached, Detacher
-from .._posix.names import Message
-from .._posix.status import (
-    CLD_CONTINUED,
-    CLD_DUMPED,
-    CLD_EXITED,
-    CLD_KILLED,
-    CLD_STOPPED,
-    CLD_TRAPPED,
-    P_ALL,
-    P_PGID,
-    P_PID,
-    P_PIDFD,
-    ChildEvent,
-    ChildStatus,
-    ExitStatus,
-)
-from .._proctree import ProcessInfo, children, process_tree
+from .._posix.api import *  # noqa: F403
+from .._posix.api import NAMES, P_PIDFD, WEXITED, WNOHANG, WNOWAIT, ChildEvent
+from .._posix.detached import Detacher
 from . import _native
 
-__all__ = [
-    "CLD_CONTINUED",
-    "CLD_DUMPED",
-    "CLD_EXITED",
-    "CLD_KILLED",
-    "CLD_STOPPED",
-    "CLD_TRAPPED",
-    "P_ALL",
-    "P_PGID",
-    "P_PID",
-    "P_PIDFD",
-    "WCONTINUED",
-    "WCOREDUMP",
-    "WEXITED",
-    "WEXITSTATUS",
-    "WIFCONTINUED",
-    "WIFEXITED",
-    "WIFSIGNALED",
-    "WIFSTOPPED",
-    "WNOHANG",
-    "WNOWAIT",
-    "WSTOPPED",
-    "WSTOPSIG",
-    "WTERMSIG",
-    "WUNTRACED",
-    "ChildEvent",
-    "ChildStatus",
-    "Detached",
-    "ExitStatus",
-    "Message",
-    "MessageQueue",
-    "NamedSemaphore",
-    "Pidfd",
-    "ProcessInfo",
-    "_exit",
-    "autoreap",
-    "become_subreaper",
-    "children",
-    "fork",
-    "getpid",
-    "getppid",
-    "mq_unlink",
-    "pipe",
-    "process_tree",
-    "read_exactly",
-    "read_into",
-    "reap",
-    "sem_unlink",
-    "set_parent_death_signal",
-    "spawn_detached",
-    "wait",
-    "waitid",
-    "waitpid",
-    "write_all",
-]
+__all__ = NAMES
 
 
 class _Pipes(pipes.Pipes):
@@ -171,7 +86,6 @@ class Pidfd(pidfd.Pidfd):
 
 
 _processes = _Processes()
-_exit, getpid, getppid = os._exit, os.getpid, os.getppid
 fork = _processes.fork
 wait = _processes.wait
 waitpid = _processes.waitpid

@@ -5,8 +5,9 @@ spawned process imports, and no code of the program; then it waits in the kernel
 descriptors at the numbers that a fresh process would have, and it goes on in `multiprocessing.spawn` as ever.
 
 It serves only a `start()` at which a fresh interpreter would inherit exactly what this one has inherited; else it is
-ended and the start is cold. One per process, launched after a start, from the second on. No thread watches over it. It
-ends with the process that has launched it, by a pidfd of that process; forked children forget it.
+ended and the start is cold. One per process, launched after a join, or after a start where nobody joins; from the
+second start on. No thread watches over it. It ends with the process that has launched it, by a pidfd of that process;
+forked children forget it.
 
 PROCFAST_SPARE=0 in the environment: there are none.
 """
