@@ -504,7 +504,7 @@ def test_terminate_under_load(native, rounds):
         ]  # fmt: skip
         if i % 3 == 0:
             calls.append(pool.apply_async(pool_workers.sleep, (60,)))
-        endless = pool.imap(pool_workers.square, itertools.count())
+        endless = pool.imap(pool_workers.square, itertools.count(), retries=1)
         waiter = threading.Thread(target=wait_in_vain, args=(pool, told))
         waiter.start()
         time.sleep(i % 10 * 0.0005)
@@ -525,7 +525,7 @@ def test_terminate_under_load(native, rounds):
 def wait_in_vain(pool, told) -> None:
     try:
         while True:
-            pool.map(pool_workers.square, range(100), 1)
+            pool.map(pool_workers.square, range(100), 1, retries=1)
     except (
         PoolBroken,
         ValueError,
