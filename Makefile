@@ -4,7 +4,7 @@ PYTHONS ?= $(PYTHON)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test stress csrc sanitize asan crash bench lint wheels wheels-test release conformance clean
+.PHONY: help build test stress csrc sanitize asan crash bench lint wheels wheels-test wheels-aarch64 wheels-musl wheels-cibw release conformance clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,15 @@ wheels:  ## Linux wheels of each CPython at hand, and the pure ones for Windows,
 
 wheels-test:  ## the same, with all tests on each of the Linux wheels
 	$(PYTHON) tools/wheels/manylinux.py --full $(ARGS)
+
+wheels-aarch64:  ## a wheel for aarch64, tested under qemu-user (ARGS=--full; ARGS=--csrc: the C tests)
+	$(PYTHON) tools/wheels/aarch64.py $(ARGS)
+
+wheels-musl:  ## a wheel for musl, tested on a CPython on musl (ARGS as above)
+	$(PYTHON) tools/wheels/musl.py $(ARGS)
+
+wheels-cibw:  ## what hosted CI does: cibuildwheel, in a local container image
+	$(PYTHON) tools/wheels/cibw.py $(ARGS)
 
 release:  ## is this commit fit to be released? Checks everything and stops before publishing
 	$(PYTHON) tools/release.py $(ARGS)
