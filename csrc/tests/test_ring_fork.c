@@ -178,7 +178,7 @@ static void fork_in_threads(void)
                 CHECK_EQ(item_put(r, 1, seq, size_of(1, seq), pf_now() + 5 * PF_SECOND), 0);
             }
             struct item it;
-            if (CHILD_MAY_ALLOCATE && i % 3 == 0 && item_get(r, &it, pf_now() + 5 * PF_SECOND) == 0)
+            if (CHILD_MAY_ALLOCATE && i % 3 == 0 && item_get(r, &it, pf_now() + 50 * MS) == 0)
                 note(&it);
             _exit(0);
         }

