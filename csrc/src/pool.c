@@ -215,7 +215,8 @@ bool pf_pool_forestall(struct pf_pool *p, uint32_t job)
 bool pf_pool_begun(struct pf_pool *p, uint32_t job)
 {
     unsigned shift;
-    return atomic_load(bits_of(p, job, &shift)) >> shift & BEGUN;
+    uint64_t bits = atomic_load(bits_of(p, job, &shift));
+    return bits >> shift & BEGUN;
 }
 
 void pf_pool_look(struct pf_pool *p, unsigned worker, struct pf_pool_worker *w)
