@@ -34,7 +34,7 @@ ROOT = TESTS.parent
 BACKENDS = ("native", "stdlib")
 METHODS = ("fork", "spawn", "forkserver")
 LIMIT = 60.0  # seconds a test may take, without a mark of its own
-collect_ignore = ["release"]  # about no backend; needs the extras lint and wheels (README.md)
+collect_ignore = ["release"]  # about no backend; needs the extra lint (README.md)
 _GRACE = 3.0  # seconds for what ends by itself after a test (a feeder thread, a closing child)
 
 

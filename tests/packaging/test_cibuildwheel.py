@@ -39,3 +39,24 @@ def test_identifiers(platform):
     )
     expected = {f"{python}-{tag}" for python in PYTHONS for tag in WILL_BUILD[platform]}
     assert set(done.stdout.split()) == expected
+
+
+def test_matrix():
+    """That of the workflow: each wheel once, on the machine it is for."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools/wheels/matrix.py"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    rows = json.loads(done.stdout)
+    runners = {
+        "manylinux_x86_64": "ubuntu-24.04",
+        "musllinux_x86_64": "ubuntu-24.04",
+        "manylinux_aarch64": "ubuntu-24.04-arm",
+        "musllinux_aarch64": "ubuntu-24.04-arm",
+        "macosx_x86_64": "macos-15-intel",
+        "macosx_arm64": "macos-15",
+    }
+    expected = {(f"{p}-{tag}", os) for p in PYTHONS for tag, os in runners.items()}
+    assert sorted((row["only"], row["os"]) for row in rows) == sorted(expected)

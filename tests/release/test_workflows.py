@@ -114,26 +114,3 @@ def test_commands_exist(workflow):
                 target, is_variable, _ = word.partition("=")
                 pattern = rf"\b{target}\b" if is_variable else rf"(?m)^{target}:"
                 assert re.search(pattern, makefiles[folder or "."]), word
-
-
-def test_matrix_of_wheels():
-    """Each wheel once, on the machines it is for."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools/wheels/matrix.py"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    rows = json.loads(done.stdout)
-    assert len({row["only"] for row in rows}) == len(rows)
-    for platform, os in {
-        "manylinux_x86_64": "ubuntu-24.04",
-        "musllinux_x86_64": "ubuntu-24.04",
-        "manylinux_aarch64": "ubuntu-24.04-arm",
-        "musllinux_aarch64": "ubuntu-24.04-arm",
-        "macosx_x86_64": "macos-15-intel",
-        "macosx_arm64": "macos-15",
-    }.items():
-        of = [row for row in rows if row["only"].endswith(f"-{platform}")]
-        assert of and all(row["os"] == os for row in of), platform
-        assert {"cp311", "cp312", "cp313"} <= {row["only"].partition("-")[0] for row in of}
