@@ -183,11 +183,11 @@ class _Keeper(pool._Keeper):
                     self.fate.breaks(_ABRUPTLY, death)  # told when all results are read
         super()._reap()
 
-    def _failed(self, why: BaseException) -> None:
+    def _failed(self, why: BaseException, patient: bool = False) -> None:
         if self.fate.strict:
             self._break(f"a worker ended before it had begun: {why!r}", why)
         else:
-            super()._failed(why)
+            super()._failed(why, patient)
 
     def _break(self, message: str, why: BaseException | None) -> None:
         self.core.closed = True

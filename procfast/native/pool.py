@@ -167,9 +167,15 @@ class _Keeper:
         process = self._start(self.ctx, target=work, args=(Share(self.share), number, *self._args))
         process.name = process.name.replace("Process", "PoolWorker")
         process.daemon = True
-        process.start()
-        self.places[number] = process
-        self.pool.append(process)
+        try:
+            process.start()
+            self.places[number] = process
+            self.pool.append(process)
+        except BaseException:
+            if process.pid is not None:  # interrupted
+                process.kill()
+                process.join()
+            raise
         util.debug("added worker")
 
     def begin(self) -> None:
@@ -216,17 +222,19 @@ class _Keeper:
                 try:
                     self.start_worker(number)
                 except Exception as error:  # there is no process, or no descriptor, to be had
-                    self._failed(error)
+                    self._failed(error, patient=True)
                     return
                 self.replaced += 1
 
-    def _failed(self, why: BaseException) -> None:
-        """A worker that did not begin. Where no other has, the pool is broken after some tries; else there is time."""
+    def _failed(self, why: BaseException, patient: bool = False) -> None:
+        """A worker that did not begin. Where no other has, the pool is broken after some tries; else there is time, and
+        where it could not even be started, since what is not to be had now may soon be."""
         self._failures += 1
         self._pause = time.monotonic() + min(0.01 * 2**self._failures, PAUSE)
         if any(p and self.core.has_ready(number) for number, p in enumerate(self.places)):
             return
-        self._pause = 0.0
+        if not patient:
+            self._pause = 0.0
         if self._failures >= max(self.workers + 2, TRIES):
             self._break(
                 f"{self._failures} workers in a row ended before they had begun: {why!r}", why
@@ -712,15 +720,6 @@ class Pool(pool.Pool, metaclass=_Hookable):
             None,
             *self._options(**options),
         )
-        if not listed:
-            pump = threading.Thread(
-                target=self._core.pump, args=(job,), name="procfast-imap", daemon=True
-            )
-            try:
-                pump.start()
-            except BaseException:
-                job._abandon()
-                raise
         return job if bar is None else _pool.Counted(job, bar)
 
     @staticmethod

@@ -2,11 +2,13 @@
 
 import asyncio
 import concurrent.futures
+import errno
 import functools
 import gc
 import itertools
 import multiprocessing.pool
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -223,6 +225,61 @@ def test_ctrl_c(tmp_path):
     assert errors.count("Traceback") == 1, errors
     table = supervisor.processes()
     assert not [pid for pid in pids if pid in table and table[pid].state != "Z"]
+
+
+class Interrupt(Exception):
+    pass
+
+
+def test_interrupted_at_any_moment(native):
+    """What is left of the calls ends."""
+
+    def interrupt(*_):
+        raise Interrupt
+
+    chance = random.Random(6)
+    pool = native.Pool(2)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    interrupted = 0
+    try:
+        for k in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.random() * 0.003 + 1e-6)
+                if k % 3 == 0:
+                    calls = [pool.apply_async(pool_workers.square, (x,)) for x in range(100)]
+                    assert [call.get() for call in calls] == [x * x for x in range(100)]
+                elif k % 3 == 1:
+                    assert pool.map(pool_workers.identity, range(1000), 1) == list(range(1000))
+                else:
+                    assert list(pool.imap(pool_workers.identity, range(200))) == list(range(200))
+            except Interrupt:
+                interrupted += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 10
+    assert pool.map(pool_workers.square, range(10), 1) == [x * x for x in range(10)]
+    pool.close()
+    pool.join()
+
+
+def test_no_descriptor_to_be_had_for_a_while(native):
+    with native.Pool(2) as pool:
+        keeper = pool._keeper
+        start = keeper._start
+        tried = []
+
+        def fails(*args, **kwds):
+            tried.append(1)
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        keeper._start = fails
+        for worker in list(pool._pool):
+            worker.kill()
+        wait_until(lambda: len(tried) >= 3)
+        keeper._start = start
+        assert pool.apply(pool_workers.square, (3,)) == 9
 
 
 def test_interrupt_while_a_result_is_opened(native):

@@ -551,7 +551,7 @@ cdef class PoolCore:
 
     def start(self, pool, type cls, function, source, bint listed, bint star, int kind, Py_ssize_t chunk, Py_ssize_t window,
               hooks, double timeout=0, int retries=0, bint state=False):
-        """A job of many tasks: of a list as many sent as there is room for, of an iterator none yet."""
+        """A job of many tasks: of a list as many sent as there is room for; an iterator gets a thread that does it."""
         cdef PoolJob job = cls.__new__(cls)
         job._pool = pool
         job.kind = kind
@@ -582,6 +582,8 @@ cdef class PoolCore:
             if listed:
                 self.feeds.append(job)
                 self.feed(job, True)
+            else:
+                _threading.Thread(None, self.pump, "procfast-imap", (job,), daemon=True).start()
         except:
             job.hooks = None
             self.cancel(job, called_off(), False)
@@ -742,7 +744,7 @@ cdef class PoolCore:
         return 0
 
     def pump(self, PoolJob job not None):
-        """Sends what an iterator gives, to its end. Blocks for room, and as long as the iterator does."""
+        """A thread that sends what an iterator gives, to its end. Blocks for room, and as long as the iterator does."""
         cdef object lock, item, items
         source = job.source
         while not job.gone:
