@@ -613,8 +613,8 @@ cdef class PoolCore:
         total = len(<list>job.value)
         rest = total - job.at
         each = self.times.get(job.function)
-        if each is None:  # to be measured: small ones first
-            return max(1, total // (32 * self.workers))
+        if each is None:  # to be measured: small ones first, unless the function goes with each and is large itself
+            return max(1, total // ((4 if len(job.function) > BLOCK_LEAST else 32) * self.workers))
         size = <Py_ssize_t>(CHUNK_TIME / max(<double>each, 1.0))
         return max(1, min(size, (rest + 2 * self.workers - 1) // (2 * self.workers)))
 
