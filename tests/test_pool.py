@@ -1522,12 +1522,13 @@ def test_what_needs_to_notice_a_death_is_refused(pool, argument):
             method(tasks.identity, [1], **{argument: 1})
 
 
-def test_initializer_that_always_fails(local, capfd):
+@pytest.mark.parametrize("end", ["terminate", "close"])
+def test_initializer_that_always_fails(local, capfd, end):
     pool = local.Pool(2, tasks.fail_to_start, ("no way",))
     call = pool.apply_async(tasks.square, (3,))
     with pytest.raises(PoolBroken, match="no way"):
         call.get(SOON)
     with pytest.raises(PoolBroken, match="no way"):
         pool.apply(tasks.square, (3,))
-    pool.terminate()
+    getattr(pool, end)()
     pool.join()

@@ -165,13 +165,17 @@ class _Keeper(pool._Keeper):
         except BaseException:
             _keepers.discard(self)
             self.thread = None
+            for process in self.pool:  # nobody would watch them
+                process.kill()
+                process.join()
+            self.pool.clear()
+            self.places.clear()
             raise
 
     def run(self) -> None:
         try:
             super().run()
         finally:
-            self.core.jobs.clear()
             _keepers.discard(self)
 
     def _reap(self) -> None:

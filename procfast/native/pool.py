@@ -130,7 +130,10 @@ def _call_hooks(job: Any) -> None:
             hook(job)
         except BaseException:
             args = (*sys.exc_info(), threading.current_thread())
-            threading.excepthook(threading.ExceptHookArgs(args))
+            try:
+                threading.excepthook(threading.ExceptHookArgs(args))
+            except BaseException:  # the next one is to be called all the same
+                sys.excepthook(*sys.exc_info())
 
 
 class _Keeper:
@@ -242,8 +245,11 @@ class _Keeper:
 
     def _break(self, message: str, why: BaseException) -> None:
         self.broken = PoolBroken(message)
-        self.broken.__cause__ = why
-        self.core.fail_all(self.broken)
+        told = PoolBroken(
+            message
+        )  # another one: it gets to know the frames, and pools, of those that it is told
+        self.broken.__cause__ = told.__cause__ = why
+        self.core.fail_all(told)
 
     def _hear(self) -> None:
         """What workers said of their start."""
@@ -288,6 +294,7 @@ class _Keeper:
             raise
         finally:
             core.callbacks.put(None)
+            core.jobs.clear()  # of a broken pool, what will never be done
             util.debug("worker handler exiting")
 
     def _sleep(self) -> None:
@@ -328,7 +335,12 @@ class _Keeper:
             elif time.monotonic() > self._deadline:
                 for process in self.pool:
                     process.kill()
-        elif not self._stopping and not self.core.jobs and not self.core.calling:
+        elif self._stopping or self.core.calling:
+            pass
+        elif self.broken is not None:  # what is left of its calls nobody will do
+            self._stopping = True
+            self.core.stop(2)
+        elif not self.core.jobs:
             self._stopping = True
             self.core.stop(1)
         return self._stopping and not any(self.places) and not self.core.calling

@@ -27,6 +27,7 @@ import procfast
 from procfast import futures
 from procfast.exceptions import PoolBroken, WorkerDied
 from procfast.native import pool as native_pool
+from procfast.native.futures import ProcessPoolExecutor
 
 WITHIN = 10.0
 
@@ -422,7 +423,7 @@ def test_ended_while_its_items_are_pickled(native, end):
             calls.append(pool.map(pool_workers.identity, [Ends(), *range(1000)], 1))
         pool.close()
         pool.join()
-        assert end == "terminate" or not pool._cache
+        assert not pool._cache
 
 
 def test_who_waits_for_many_results_reads_for_others(native):
@@ -476,14 +477,17 @@ def test_no_thread_to_be_had(native, monkeypatch):
     def start(self):
         raise RuntimeError("can't start new thread")
 
-    with native.Pool(1) as pool:
+    with native.Pool(1) as pool, ProcessPoolExecutor(2, native) as executor:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", start)
             with pytest.raises(RuntimeError, match="thread"):
                 pool.imap(pool_workers.identity, iter(range(5)))
             with pytest.raises(RuntimeError, match="thread"):
                 native.Pool(2)
-        assert {*native.active_children()} == {*pool._pool}  # the other's have been ended
+            with pytest.raises(RuntimeError, match="thread"):
+                executor.submit(len, "")
+        assert {*native.active_children()} == {*pool._pool}  # the others' have been ended
+        assert executor.submit(len, "abc").result(WITHIN) == 3
         pool.close()
         pool.join()
 
@@ -525,6 +529,18 @@ def test_callback_that_raises(native):
     finally:
         threading.excepthook = before
     assert [str(error) for error in seen] == ["on purpose: 4"]
+
+
+def test_callback_that_raises_where_its_exception_is_told(native, monkeypatch, capsys):
+    def hook(args):
+        raise KeyError("of the hook")
+
+    monkeypatch.setattr(threading, "excepthook", hook)
+    with native.Pool(1) as pool:
+        for _ in range(2):
+            call = pool.apply_async(pool_workers.square, (2,), callback=pool_workers.fail)
+            assert call.get(WITHIN) == 4
+    assert capsys.readouterr().err.count("KeyError: 'of the hook'") == 2
 
 
 def test_callbacks_hold_nobody_up(native):
