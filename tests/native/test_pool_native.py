@@ -246,17 +246,20 @@ def test_interrupted_at_any_moment(native):
         for k in range(300):
             try:
                 signal.setitimer(signal.ITIMER_REAL, chance.random() * 0.003 + 1e-6)
-                if k % 3 == 0:
-                    calls = [pool.apply_async(pool_workers.square, (x,)) for x in range(100)]
-                    assert [call.get() for call in calls] == [x * x for x in range(100)]
-                elif k % 3 == 1:
-                    assert pool.map(pool_workers.identity, range(1000), 1) == list(range(1000))
-                else:
-                    assert list(pool.imap(pool_workers.identity, range(200))) == list(range(200))
+                try:
+                    if k % 3 == 0:
+                        calls = [pool.apply_async(pool_workers.square, (x,)) for x in range(100)]
+                        assert [call.get() for call in calls] == [x * x for x in range(100)]
+                    elif k % 3 == 1:
+                        assert pool.map(pool_workers.identity, range(1000), 1) == list(range(1000))
+                    else:
+                        assert list(pool.imap(pool_workers.identity, range(200))) == list(
+                            range(200)
+                        )
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)  # it may come up to here, once
             except Interrupt:
                 interrupted += 1
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
     finally:
         signal.signal(signal.SIGALRM, before)
     assert interrupted > 10
