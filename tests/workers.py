@@ -9,6 +9,7 @@ import os
 import pickle
 import resource
 import signal
+import socket
 import sys
 import time
 import zlib
@@ -461,7 +462,9 @@ def pass_with_few_descriptors(out, cell) -> None:
     a, b = ctx.Pipe()
     carrier_w.send(b)
     payload_r, payload_w = os.pipe()
-    reduction.send_handle(carrier_w, payload_w, os.getpid())
+    # send_handle without its wait for the receiver, from Python 3.14 on
+    with socket.fromfd(carrier_w.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        socket.send_fds(sock, [b"\1"], [payload_w])
     a.send("before")  # the sharing thread's own descriptors are open from here on
     fds = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -58,9 +58,9 @@ cdef object _ndarray = None  # numpy's, once numpy is loaded
 
 
 def _reduce_array(array):
-    """A read-only array arrives writable, as it does by multiprocessing's protocol: not by PEP 574, whose
-    buffers stay read-only."""
-    return array.__reduce_ex__(5 if array.flags.writeable else 4)
+    """A read-only array arrives as it does by multiprocessing's protocol: writable by 4, which it is before Python
+    3.14; not by 5, PEP 574, whose buffers stay read-only."""
+    return array.__reduce_ex__(5 if array.flags.writeable else _pickle.DEFAULT_PROTOCOL)
 
 
 cdef class _Reducers:

@@ -111,7 +111,8 @@ cdef class PoolFuture(PoolJob):
 
     @property
     def _result(self):
-        return self.value if self.done and self.opened else None
+        # asyncio of Python 3.15 asks for it before it asks for the exception
+        return self.value if self.done and not self.off and self.failed() is None else None
 
     @property
     def _exception(self):
