@@ -404,8 +404,8 @@ if __name__ == "__main__":
 
 
 def test_command(native, prefix, python):
+    alive = native.SharedMemory(prefix + "alive", create=True, size=9)  # first: it may sweep
     Child(lambda: native.SharedMemory(prefix + "a", create=True, size=9).close()).end()
-    alive = native.SharedMemory(prefix + "alive", create=True, size=9)
     done = python("-m", "procfast", "info", "--sweep")
     assert f"swept {prefix}a" in done.stdout.splitlines() and names(prefix) == {alive.name}
     done = python("-m", "procfast", "info", "--sweep", "--json")
