@@ -16,27 +16,26 @@ become_subreaper, set_parent_death_signal    whose child an orphan becomes; what
 children       the child processes of a process, as ps shows them: state, flags, command line, memory
 process_tree   a process and all below it, likewise
 
-The backend is the one that `procfast.backend` names; the results are the same on each. On Windows there
-are getpid, getppid and _exit alone.
+The backend is the one that `procfast.backend` names; the results are the same on each.
+
+On Windows, which has no such layer, there are getpid, getppid and _exit; each other name is an AttributeError that
+says so.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 
 from . import _backend
 
-if sys.platform != "win32":
+if os.name == "posix":
     _chosen = _backend.load(_backend.choose()[0].default_context.backend, "posix")
     __all__ = list(_chosen.__all__)
+    globals().update({name: getattr(_chosen, name) for name in __all__})
 else:
-    _chosen, __all__ = os, ["_exit", "getpid", "getppid"]
+    from os import _exit, getpid, getppid
 
-    def __getattr__(name: str) -> None:
-        raise AttributeError(
-            f"procfast.posix has no {name} on Windows: it is made of calls of POSIX"
-        )
+    __all__ = ["_exit", "getpid", "getppid"]
 
-
-globals().update({name: getattr(_chosen, name) for name in __all__})
+    def __getattr__(name: str) -> object:
+        raise AttributeError(f"{__name__} has no {name!r} on Windows, which is no POSIX system")

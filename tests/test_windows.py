@@ -1,66 +1,108 @@
-"""The pure package where Python lacks what it lacks on Windows. It is hidden here: that is not Windows itself,
-but what is imported there must do without it, too."""
+"""The pure package where nothing of POSIX is: imported by an interpreter that looks like one on Windows.
+
+No more than imports and objects in one process: whether processes start there only a Windows can tell.
+"""
 
 import os
+import re
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
-HIDE = """
-import _multiprocessing, ctypes, multiprocessing.util, os, platform, select, signal, socket, subprocess, sys, tempfile
-from unittest import mock
+import pytest
 
-platform.platform()  # is remembered
-GONE = {"fcntl", "grp", "posix", "pwd", "resource", "termios", "_posixshmem", "_posixsubprocess"}
+TESTS = Path(__file__).resolve().parent
 
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name in GONE or name.endswith("._native"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-for name in list(sys.modules):
-    if name in GONE or name.startswith("multiprocessing"):
-        del sys.modules[name]
-sys.meta_path.insert(0, Hidden())
-sys.platform, os.name = "win32", "nt"
-sys.modules |= {"_winapi": mock.MagicMock(), "msvcrt": mock.MagicMock()}
-_multiprocessing.closesocket = _multiprocessing.recv = _multiprocessing.send = None
-for module, prefixes in {
-    os: "W P_ CLD_ fork wait sched_ getuid getgid gete mkfifo pread pwrite readv writev posix_ register_ "
-        "pidfd setsid killpg chown uname sysconf memfd eventfd O_NONBLOCK O_CLOEXEC pipe2 statvfs setpgid getpgid",
-    select: "poll epoll POLL EPOLL PIPE_BUF",
-    signal: "SIGKILL SIGCHLD SIGSTOP SIGCONT SIGUSR SIGPIPE SIGALRM SIGHUP SIGQUIT SIG_BLOCK SIG_UNBLOCK SIG_SETMASK "
-            "pthread_ setitimer sigtimedwait sigwait sigpending siginterrupt",
-    socket: "AF_UNIX SCM_ CMSG_ recv_fds send_fds",
-}.items():
-    for name in dir(module):
-        if name.startswith(tuple(prefixes.split())) and name != "waitstatus_to_exitcode":
-            delattr(module, name)
-"""
-USE = """
-import procfast, procfast.futures, procfast.posix
-print(procfast.backend, procfast.get_all_start_methods(), procfast.posix.__all__)
-assert procfast.posix.getpid() == os.getpid()
-for use in (lambda: procfast.posix.fork, lambda: procfast.get_context("spawn", backend="native")):
-    try:
-        use()
-    except (AttributeError, ImportError) as error:
-        print(error)
-from procfast.cli import info
-assert info.main([]) == 0
-"""
+# importing an extension module of that name is what fails there
+NO_EXTENSION = "sys.modules['procfast.native._native'] = None\n"
 
 
-def test_imported_and_used():
-    path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", HIDE + USE],
-        env={**os.environ, "PROCFAST_BACKEND": "stdlib", "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
+def run(code: str, **environ: str) -> subprocess.CompletedProcess:
+    program = f"import sys\nsys.path.append({str(TESTS)!r})\nimport as_windows\n{NO_EXTENSION}"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PROCFAST_")}
+    return subprocess.run(
+        [sys.executable, "-P", "-c", program + textwrap.dedent(code)],
+        env=kept | environ, capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+
+
+def good(code: str, **environ: str) -> str:
+    done = run(code, **environ)
     assert done.returncode == 0, done.stderr
-    first, fork, native, *table = done.stdout.splitlines()
-    assert first == "stdlib ['spawn'] ['_exit', 'getpid', 'getppid']"
-    assert fork == "procfast.posix has no fork on Windows: it is made of calls of POSIX"
-    assert native.startswith("the native backend does not load: ")
-    assert any(line.split() == ["backend", "stdlib"] for line in table)
+    return done.stdout
+
+
+def test_backend():
+    done = run("import procfast; print(procfast.backend, procfast.get_all_start_methods())")
+    assert done.stdout == "stdlib ['spawn']\n", done.stderr
+    assert "there is none for Windows" in done.stderr  # a warning
+    done = run("import procfast; print(procfast.backend)", PROCFAST_BACKEND="stdlib")
+    assert (done.stdout, done.stderr) == ("stdlib\n", "")
+
+
+def test_native_is_refused():
+    done = run(
+        "import procfast\nprocfast.get_context('spawn', backend='native')",
+        PROCFAST_BACKEND="stdlib",
+    )
+    assert "procfast.exceptions.BackendError: the native backend does not load" in done.stderr
+    assert "there is none for Windows" in done.stderr
+    done = run("import procfast", PROCFAST_BACKEND="native")
+    assert done.returncode == 1 and "there is none for Windows" in done.stderr
+
+
+MODULES = sorted(
+    re.sub(r"\.__init__$", "", ".".join(path.relative_to(TESTS.parent).with_suffix("").parts))
+    for path in TESTS.parent.glob("procfast/*.py")
+    if path.stem not in ("__main__",)
+)
+
+
+def test_public_modules_import():
+    """And so does all that no other module needs."""
+    names = [name for name in MODULES if not name.rpartition(".")[2].startswith("_")]
+    assert "procfast.posix" in names and "procfast.futures" in names
+    good(
+        "import importlib\n" + "".join(f"importlib.import_module({name!r})\n" for name in names),
+        PROCFAST_BACKEND="stdlib",
+    )
+
+
+def test_posix():
+    out = good(
+        """
+        import os, procfast.posix as posix
+        assert posix.getpid() == os.getpid()
+        assert not hasattr(posix, "fork")
+        try:
+            posix.fork
+        except AttributeError as error:
+            print(error)
+        """,
+        PROCFAST_BACKEND="stdlib",
+    )
+    assert out == "procfast.posix has no 'fork' on Windows, which is no POSIX system\n"
+
+
+def test_objects():
+    """What needs no call of the system."""
+    good(
+        """
+        import procfast
+        for name in ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Event", "Condition"):
+            getattr(procfast, name)()
+        procfast.Process(target=print)
+        procfast.get_context("spawn").Process(target=print, daemon=True)
+        """,
+        PROCFAST_BACKEND="stdlib",
+    )
+
+
+@pytest.mark.parametrize("command", [["info"], ["info", "--json"]])
+def test_command(command):
+    out = good(
+        f"from procfast.__main__ import main\nsys.exit(main({command!r}))",
+        PROCFAST_BACKEND="stdlib",
+    )
+    assert "stdlib" in out and "win32" not in out.partition("kernel")[2]

@@ -13,6 +13,11 @@ try:
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._native":
         raise
+    if sys.platform == "win32" or sys.implementation.name != "cpython":
+        where = "Windows" if sys.platform == "win32" else sys.implementation.name
+        raise ImportError(
+            f"there is none for {where}: procfast runs there on the standard library"
+        ) from None
     raise ImportError(
         "this installation of procfast has no native extension for this interpreter (a pure build, "
         "or not built yet): install procfast again with a C compiler at hand and without PROCFAST_PURE"

@@ -70,6 +70,7 @@ class Server:
                     self.reap()
                 elif not self.serve():
                     poll.unregister(self.control)
+                    self.control.close()
                     serving = False
 
     def reap(self) -> None:
