@@ -294,6 +294,8 @@ class _Keeper:
             raise
         finally:
             core.callbacks.put(None)
+            if caller.is_alive():  # with the last one who knows them the descriptors are closed
+                caller.join()
             core.jobs.clear()  # of a broken pool, what will never be done
             util.debug("worker handler exiting")
 
