@@ -708,7 +708,7 @@ program = subprocess.Popen(["sh", "-c", "exit 4"])
 assert program.pid == pid, (program.pid, pid)
 while open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z":
     time.sleep(0.01)
-print(posix.reap(), program.wait())
+print(posix.reap(), program.wait(), flush=True)
 pid = posix.fork() or end(1)
 time.sleep(0.1)
 print(posix.reap() == {pid: 1 << 8})

@@ -139,6 +139,14 @@ cdef inline object quick_load(char kind, const datum *d):
     return load(kind, d)
 
 
+cdef int refuse(str name, object value) except -1:
+    """What ctypes says, which differs from version to version."""
+    import ctypes
+
+    getattr(ctypes, name)(value)
+    raise TypeError(f"{name} expected instead of {type(value).__name__} instance")
+
+
 cdef int store(char kind, datum *d, object value) except -1:
     """Converts as ctypes does: integers wrap round, floats are rounded, and these are its errors."""
     cdef unsigned long long n
@@ -156,12 +164,10 @@ cdef int store(char kind, datum *d, object value) except -1:
         elif isinstance(value, int) and 0 <= value <= 255:
             d.B = <unsigned char><long>value
         else:
-            raise TypeError("one character bytes, bytearray or integer expected")
+            refuse("c_char", value)
     elif kind == b"u":
-        if not isinstance(value, str):
-            raise TypeError(f"unicode string expected instead of {type(value).__name__} instance")
-        if len(<str>value) != 1:
-            raise TypeError("one character unicode string expected")
+        if not isinstance(value, str) or len(<str>value) != 1:
+            refuse("c_wchar", value)
         PyUnicode_AsWideChar(value, &d.u, 1)
     else:
         n = integer(value)
