@@ -16,6 +16,7 @@ VERSION = (<bytes>pf_version).decode()
 
 include "wrappers/errors.pxi"
 include "wrappers/clock.pxi"
+include "wrappers/threads.pxi"
 include "wrappers/ring.pxi"
 include "wrappers/codec.pxi"
 include "wrappers/queue.pxi"

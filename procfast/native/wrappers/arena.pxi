@@ -16,7 +16,7 @@
 #
 # Allocation belongs to the process that made an arena: a child makes one of its own when it first needs memory.
 
-cdef object arena_guard = object()  # what serialises the allocators, where there is no GIL
+cdef object arena_guard = object()  # of the allocators
 cdef Arena current_arena = None     # where this process, or the one it was forked from, allocated last
 cdef dict arenas = {}               # id -> those for many blocks: own, inherited, attached; for the process's life
 

@@ -105,13 +105,20 @@ cdef class _Sink:
 
 cdef object _reducers = _Reducers()
 cdef list _spare = []  # picklers at rest: making one costs more than most pickles
+cdef latch _spare_latch
 
 
 cdef object dump(object obj, list pieces, list buffers):
     """Pickles obj into pieces and buffers; buffers None: all into pieces."""
     cdef _Sink sink
+    cdef object pickler
+    cdef tuple rested = None
+    latch_close(&_spare_latch)
     if _spare:
-        pickler, sink = _spare.pop()
+        rested = <tuple>_spare.pop()
+    latch_open(&_spare_latch)
+    if rested is not None:
+        pickler, sink = rested
     else:
         sink = _Sink.__new__(_Sink)
         pickler = _Pickler(sink, 5, buffer_callback=sink.keep)
@@ -124,7 +131,13 @@ cdef object dump(object obj, list pieces, list buffers):
     # A pickler's memo never shrinks, and clearing it takes as long as it is large.
     if len(_spare) < 8 and len(pieces) == 1 and PyBytes_GET_SIZE(pieces[0]) < 65536:
         pickler.clear_memo()
-        _spare.append((pickler, sink))
+        if rested is None:
+            rested = (pickler, sink)
+        latch_close(&_spare_latch)
+        try:
+            _spare.append(rested)
+        finally:
+            latch_open(&_spare_latch)
 
 
 cdef struct Flat:
@@ -322,6 +335,7 @@ cdef object take_buffers(Ring ring, pf_box *box, char tag, list streamed, list b
     """The pickle of K, Q or S, as a view of the box or, with keep, by itself; and its buffers, out of the box."""
     cdef uint32_t count, k, block = 0, part = 0
     cdef uint64_t size, word, n, at
+    cdef Loan loan
     if box.len < 13:
         raise corrupted()
     memcpy(&count, box.data + 1, 4)
@@ -338,8 +352,9 @@ cdef object take_buffers(Ring ring, pf_box *box, char tag, list streamed, list b
         elif word & 2:
             if block >= box.nloans or n != box.loans[block].len:
                 raise corrupted()
-            if lent_bytes + n <= LEND_MOST:
-                buffers.append(lend(ring, &box.loans[block]))
+            loan = lend(ring, &box.loans[block])
+            if loan is not None:
+                buffers.append(loan)
                 box.loans[block].base = NULL  # moved into the loan
             else:
                 buffers.append(copy_out(box.loans[block].base, n, word & 1))

@@ -25,9 +25,9 @@ cdef extern from *:
     #define ENTRY_SPARES 0
     #else
     #define ENTRY_SPARES 4
-    #endif
-    static PyObject *entry_spare[ENTRY_SPARES + 1];
+    static PyObject *entry_spare[ENTRY_SPARES];
     static int entry_spares;
+    #endif
 
     static PyObject *entry_run(EntryMethod *m, PyObject *lock, size_t n, PyObject *names)
     {
@@ -72,9 +72,11 @@ cdef extern from *:
     static void entry_dealloc(PyObject *self)
     {
         PyObject *lock = ((EntryBound *)self)->lock;
+    #if ENTRY_SPARES
         if (entry_spares < ENTRY_SPARES)
             entry_spare[entry_spares++] = self;
         else
+    #endif
             PyObject_Free(self);
         Py_DECREF(lock);
     }
@@ -94,8 +96,12 @@ cdef extern from *:
         (void)type;
         if (!lock || lock == Py_None)
             return Py_NewRef(self);
+    #if ENTRY_SPARES
         EntryBound *bound = entry_spares ? (EntryBound *)PyObject_Init(entry_spare[--entry_spares], &entry_bound_type)
                                          : PyObject_New(EntryBound, &entry_bound_type);
+    #else
+        EntryBound *bound = PyObject_New(EntryBound, &entry_bound_type);
+    #endif
         if (bound) {
             bound->call = ((EntryMethod *)self)->enter ? entry_call_enter : entry_call_exit;
             bound->lock = Py_NewRef(lock);

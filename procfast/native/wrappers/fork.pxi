@@ -20,6 +20,7 @@ from posix.unistd cimport _exit as _c_exit
 cdef bint _runs_atexit = hasattr(_mp_popen_fork, "atexit")
 
 cdef bint forks_hooked = False
+cdef object fork_guard = object()  # of the changes of this file's globals
 
 
 def _before_fork():
@@ -32,6 +33,9 @@ def _after_fork_in_parent():
 
 
 def _after_fork_in_child():
+    global fork_guard, arena_guard
+    if FREE_THREADED:
+        fork_guard, arena_guard = object(), object()
     if idle_count[0] or idle_count[1]:
         forget_idle()
     if this_process.id:
@@ -41,14 +45,23 @@ def _after_fork_in_child():
 cdef int hook_forks() except -1:
     """Before there is anything that a fork concerns; not earlier, as each hook costs each fork."""
     global forks_hooked
-    if not forks_hooked:
+    cdef bint mine
+    if forks_hooked:
+        return 0
+    with cython.critical_section(fork_guard):
+        mine = not forks_hooked
+        forks_hooked = True
+    if mine:
         _os.register_at_fork(
             before=_before_fork,
             after_in_parent=_after_fork_in_parent,
             after_in_child=_after_fork_in_child,
         )
-        forks_hooked = True
     return 0
+
+
+if FREE_THREADED:
+    hook_forks()  # guards may be in use at any fork
 
 
 cdef object _Base = _mp_process.BaseProcess
@@ -72,15 +85,17 @@ cdef object _empty_stdin():
     """A file at its end; None: the child has to make its own."""
     global _stdin, _stdin_fd, _stdin_device
     cdef struct_stat status
-    if _stdin is not None and _stdin is not _sys_state.get("stdin") and _c_fstat(_stdin_fd, &status) == 0 and \
-            S_ISCHR(status.st_mode) and <uint64_t>status.st_rdev == _stdin_device:
-        return _stdin
-    cdef int fd = _c_open(b"/dev/null", O_RDONLY | O_CLOEXEC)
-    if fd < 0 or _c_fstat(fd, &status) < 0:
-        return None
-    made = open(fd, encoding="utf-8", closefd=False)  # as in the standard library
-    _stdin, _stdin_fd, _stdin_device = made, fd, <uint64_t>status.st_rdev
-    return made
+    cdef int fd
+    with cython.critical_section(fork_guard):
+        if _stdin is not None and _stdin is not _sys_state.get("stdin") and _c_fstat(_stdin_fd, &status) == 0 and \
+                S_ISCHR(status.st_mode) and <uint64_t>status.st_rdev == _stdin_device:
+            return _stdin
+        fd = _c_open(b"/dev/null", O_RDONLY | O_CLOEXEC)
+        if fd < 0 or _c_fstat(fd, &status) < 0:
+            return None
+        made = open(fd, encoding="utf-8", closefd=False)  # as in the standard library
+        _stdin, _stdin_fd, _stdin_device = made, fd, <uint64_t>status.st_rdev
+        return made
 
 
 def fork_child(popen, process, first=None, int parent=-1, int pipe=-1):

@@ -10,6 +10,7 @@ cdef enum:
     IDLE_MOST = 4    # links kept for the next pipe: fresh memory costs more than all else about one
 
 # Links that only this process ever had, as new. Another process image must not use them.
+cdef latch idle_latch
 cdef pf_link idle[2][IDLE_MOST]
 cdef unsigned idle_count[2]
 idle_count[0] = idle_count[1] = 0
@@ -20,11 +21,13 @@ cdef uint64_t forks = 0  # by this process, or by those that it was forked from
 cdef void forget_idle() noexcept:
     global idle_epoch
     cdef unsigned kind, k
+    latch_close(&idle_latch)
     for kind in range(2):
         for k in range(idle_count[kind]):
             pf_link_close(&idle[kind][k])
         idle_count[kind] = 0
     idle_epoch = pf_epoch()
+    latch_open(&idle_latch)
 
 
 def _forget_idle_links():
@@ -34,7 +37,9 @@ def _forget_idle_links():
 
 cdef void count_fork() noexcept:
     global forks
+    latch_close(&idle_latch)
     forks += 1  # whoever is forked now shares every live link
+    latch_open(&idle_latch)
 
 
 cdef class Link:
@@ -49,11 +54,15 @@ cdef class Link:
         cdef unsigned kind = self.link.rings - 1
         if not self.open:
             return
+        cdef bint kept = False
+        latch_close(&idle_latch)
         if not self.shared and self.born == forks and idle_epoch == pf_epoch() and \
                 idle_count[kind] < IDLE_MOST and pf_link_renew(&self.link):
             idle[kind][idle_count[kind]] = self.link
             idle_count[kind] += 1
-        else:
+            kept = True
+        latch_open(&idle_latch)
+        if not kept:
             pf_link_close(&self.link)
 
     def _parts(self):
@@ -73,16 +82,18 @@ cdef Link new_link(unsigned rings):
     hook_forks()
     if idle_epoch != pf_epoch():
         forget_idle()
+    latch_close(&idle_latch)
+    self.born = forks
     while idle_count[rings - 1] and not self.open:
         idle_count[rings - 1] -= 1
         self.link = idle[rings - 1][idle_count[rings - 1]]
         self.open = pf_link_intact(&self.link)
         if not self.open:
             pf_link_close(&self.link)
+    latch_open(&idle_latch)
     if not self.open:
         check(pf_link_create(&self.link, rings))
     self.open = True
-    self.born = forks
     return self
 
 
@@ -128,7 +139,7 @@ cdef int send_parts(Ring ring, const pf_iov *head, const pf_loan *refs, unsigned
         whole = True
         return 0
     finally:
-        ring.busy = 0
+        ring.exit()
         with nogil:
             pf_ring_end(ring.r, turn, whole)
 
@@ -194,6 +205,7 @@ cdef class Assembly:
 
     cdef void leave(self) noexcept:
         if self.box.reader:
+            self.ring.exit()
             pf_ring_leave(self.ring.r, self.box.reader)
             self.box.reader = 0
 
@@ -267,6 +279,7 @@ cdef class RingConnection:
     cdef unsigned end
     cdef bint can_read, can_write
     cdef Assembly partial         # a message whose receipt was interrupted
+    cdef latch latch              # of all these
 
     def __cinit__(self):
         self.fd = -1
@@ -275,6 +288,7 @@ cdef class RingConnection:
         self.shut()
 
     cdef void start(self, Link link, unsigned end, int fd) noexcept:
+        """Nobody else has it yet."""
         self.link = link
         self.end = end
         self.fd = fd
@@ -285,14 +299,20 @@ cdef class RingConnection:
         self.can_write = self.outgoing is not None
 
     cdef void shut(self) noexcept:
-        cdef int fd = self.fd
-        if fd < 0:
-            return
+        cdef int fd
+        cdef Link link
+        cdef Ring incoming, outgoing
+        cdef Assembly partial
+        latch_close(&self.latch)
+        fd = self.fd
+        link, incoming, outgoing, partial = self.link, self.incoming, self.outgoing, self.partial
         self.fd = -1
-        pf_link_unwire(&self.link.link, self.end, fd)
-        self.partial = None
-        self.incoming = self.outgoing = None
         self.link = None
+        self.incoming = self.outgoing = None
+        self.partial = None
+        latch_open(&self.latch)
+        if fd >= 0:
+            pf_link_unwire(&link.link, self.end, fd)
 
     def _attach(self, Link link not None, unsigned end, int fd):
         """Becomes an end whose descriptor came from another process; it is its own, or closed, afterwards."""
@@ -303,29 +323,59 @@ cdef class RingConnection:
 
     def _parts(self):
         """(link, end, wire): what another process needs to attach."""
-        self.check_open()
-        return self.link, self.end, self.fd
+        cdef int fd
+        cdef Link link = self.opened(&fd)
+        return link, self.end, fd
 
-    cdef int check_open(self) except -1:
-        if self.fd < 0:
+    cdef Link opened(self, int *fd):
+        """Its link, and its descriptor; close() in another thread drops them."""
+        cdef Link link
+        latch_close(&self.latch)
+        link = self.link
+        fd[0] = self.fd
+        latch_open(&self.latch)
+        if link is None:
             raise OSError("handle is closed")
-        return 0
+        return link
 
     cdef Ring reader(self):
-        self.check_open()
-        if not self.can_read:
-            raise OSError("connection is write-only")
-        if self.incoming.inside():
+        cdef Ring ring
+        cdef bint able
+        latch_close(&self.latch)
+        ring = self.incoming
+        able = self.can_read
+        latch_open(&self.latch)
+        if ring is None or not able:
+            raise OSError("handle is closed" if self.fd < 0 else "connection is write-only")
+        if ring.inside():
             raise RuntimeError("this signal handler interrupted the receipt of a message from this connection")
-        return self.incoming
+        return ring
 
     cdef Ring writer(self):
-        self.check_open()
-        if not self.can_write:
-            raise OSError("connection is read-only")
-        if self.outgoing.inside():
+        cdef Ring ring
+        latch_close(&self.latch)
+        ring = self.outgoing
+        latch_open(&self.latch)
+        if ring is None:
+            raise OSError("handle is closed" if self.fd < 0 else "connection is read-only")
+        if ring.inside():
             raise RuntimeError("this signal handler interrupted the sending of a message to this connection")
-        return self.outgoing
+        return ring
+
+    cdef Assembly take_partial(self):
+        cdef Assembly message
+        latch_close(&self.latch)
+        message = self.partial
+        self.partial = None
+        latch_open(&self.latch)
+        return message
+
+    cdef void keep_partial(self, Assembly message) noexcept:
+        """For the next who receives, if it isn't closed."""
+        latch_close(&self.latch)
+        if self.fd >= 0:
+            self.partial = message
+        latch_open(&self.latch)
 
     cdef object gone(self, error):
         """What to say instead where another thread has closed it."""
@@ -364,13 +414,12 @@ cdef class RingConnection:
         Not for read(2) and write(2) by the user: messages do not pass through it. Descriptors may be passed over it
         (multiprocessing.reduction.send_handle). Asking for it makes every later message a little slower.
         """
-        self.check_open()
-        cdef int rc
-        cdef Link link = self.link
+        cdef int rc, fd
+        cdef Link link = self.opened(&fd)
         with nogil:
             rc = pf_link_expose(&link.link, self.end)
         check(rc)
-        return self.fd
+        return fd
 
     def send(self, obj):
         """Send a picklable object.
@@ -500,8 +549,7 @@ cdef class RingConnection:
         cdef Ring ring = self.reader()
         cdef Assembly message
         while True:
-            message = self.partial
-            self.partial = None
+            message = self.take_partial()
             if message is None:
                 try:
                     pull(ring, &box, True, None)
@@ -524,10 +572,9 @@ cdef class RingConnection:
                 if isinstance(error, OSError):
                     raise self.gone(error)
                 if message.box.reader:
-                    self.partial = message
+                    ring.exit()
+                    self.keep_partial(message)
                 raise
-            finally:
-                ring.busy = 0
             if whole:
                 message.ring = None
                 return self.open(ring, &message.box, message.places, raw, maxlength)

@@ -52,7 +52,8 @@ cdef class Child:
 
     def close(self):
         """Close the descriptor, unless it is the caller's. Neither waits nor reaps."""
-        self.drop()
+        with cython.critical_section(self):
+            self.drop()
 
     def wait(self, timeout=None):
         """Wait at most `timeout` seconds (None: for ever) for the end, and reap the child.

@@ -222,8 +222,9 @@ cdef class RingBase:
 
     cdef Ring ring
     cdef uint64_t closed  # the process image that closed it: a child may go on, as with multiprocessing
+    cdef latch latch      # of these two
     cdef bint used  # this process put something: only then does the standard library's close() close
-    cdef list deferred  # what a batch held from its first unpickling error on: (error or None, item)
+    cdef list deferred  # what a batch held from its first unpickling error on: (error or None, item); set once
 
     def _open(self, Ring ring not None):
         """Uses this ring from now on."""
@@ -232,41 +233,76 @@ cdef class RingBase:
 
     @property
     def _ring(self):
-        return self.ring
+        return self.now(NULL)
 
     @property
     def _closed(self):
-        return self.ring is None or self.closed == pf_epoch()
+        cdef uint64_t closed
+        return self.now(&closed) is None or closed == pf_epoch()
 
     def _shut(self, bint forget=False):
         """Closed in this process; with forget also the memory and the descriptors go."""
+        cdef Ring ring = None  # it goes when the latch is open again
+        latch_close(&self.latch)
         self.closed = pf_epoch()
         if forget:
+            ring = self.ring
             self.ring = None
+        latch_open(&self.latch)
 
     def _refuse(self):
         """Raises the error for use after close."""
         raise ValueError(f"Queue {self!r} is closed")
 
-    cdef int usable(self) except -1:
-        if self.ring is None or (self.closed and self.closed == pf_epoch()):
-            self._refuse()
-        return 0
+    cdef inline Ring now(self, uint64_t *closed):
+        cdef Ring ring
+        latch_close(&self.latch)
+        ring = self.ring
+        if closed:
+            closed[0] = self.closed
+        latch_open(&self.latch)
+        return ring
 
-    cdef int opened(self) except -1:
+    cdef Ring usable(self):
+        """Its ring, for a whole call: close() in another thread drops it."""
+        cdef uint64_t closed
+        cdef Ring ring = self.now(&closed)
+        if ring is None or (closed and closed == pf_epoch()):
+            self._refuse()
+        return ring
+
+    cdef Ring opened(self):
         """The same where use after close is allowed."""
-        if self.ring is None:
+        cdef Ring ring = self.now(NULL)
+        if ring is None:
             self._refuse()
+        return ring
+
+    cdef list take_deferred(self, Py_ssize_t most):
+        """At most so many deferred items, or the error that is the first; an empty list where nothing is deferred."""
+        cdef list items = []
+        with cython.critical_section(self):
+            while self.deferred and len(items) < most and (not items or self.deferred[0][0] is None):
+                error, item = self.deferred.pop(0)
+                if error is not None:
+                    raise error
+                items.append(item)
+        return items
+
+    cdef int defer(self, list rest) except -1:
+        with cython.critical_section(self):
+            if self.deferred is None:
+                self.deferred = []
+            self.deferred += rest
         return 0
 
-    cdef object take(self, object block, object timeout):
+    cdef object take(self, Ring ring, object block, object timeout):
         cdef pf_box box
-        cdef Ring ring = self.ring  # close() in another thread drops it
+        cdef list items
         if self.deferred:
-            error, item = self.deferred.pop(0)
-            if error is not None:
-                raise error
-            return item
+            items = self.take_deferred(1)
+            if items:
+                return items[0]
         pull(ring, &box, block, timeout)
         return open_box(ring, &box, None)
 
@@ -275,22 +311,21 @@ cdef class RingBase:
         cdef char tag = b"P"
         cdef Py_buffer view
         cdef pf_iov iov[2]
-        self.usable()
+        cdef Ring ring = self.usable()
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             iov[0].base = &tag
             iov[0].len = 1
             iov[1].base = view.buf
             iov[1].len = view.len
-            push(self.ring, iov, 2, NULL, 0, True, None)
+            push(ring, iov, 2, NULL, 0, True, None)
         finally:
             PyBuffer_Release(&view)
 
     def _recv_pickled(self):
         """The next object as its pickle."""
         cdef pf_box box
-        self.usable()
-        cdef Ring ring = self.ring
+        cdef Ring ring = self.usable()
         pull(ring, &box, True, None)
         if box.len > 0 and box.data[0] == b"P":
             try:
@@ -311,9 +346,9 @@ cdef class RingQueue(RingBase):
         with block=False; then queue.Full. MemoryError beyond max_bytes, OSError where the system
         refuses memory (RLIMIT_FSIZE): nothing is lost, nothing was put. ValueError after close().
         """
-        self.usable()
+        cdef Ring ring = self.usable()
         self.used = True
-        send(self.ring, obj, block, timeout)
+        send(ring, obj, block, timeout)
 
     def get(self, block=True, timeout=None):
         """Remove and return the oldest item.
@@ -323,19 +358,17 @@ cdef class RingQueue(RingBase):
         ValueError after close(). Large NumPy arrays and other buffers (PEP 574) live on shared memory
         until they are collected; they are this process's own and writable.
         """
-        self.usable()
-        return self.take(block, timeout)
+        return self.take(self.usable(), block, timeout)
 
     def put_nowait(self, obj):
         """put(obj, block=False)."""
-        self.usable()
+        cdef Ring ring = self.usable()
         self.used = True
-        send(self.ring, obj, False, None)
+        send(ring, obj, False, None)
 
     def get_nowait(self):
         """get(block=False)."""
-        self.usable()
-        return self.take(False, None)
+        return self.take(self.usable(), False, None)
 
     def put_many(self, items, block=True, timeout=None):
         """Put all items of an iterable, in order. A list, tuple or range goes in batches, which take the lock and
@@ -352,7 +385,7 @@ cdef class RingQueue(RingBase):
         cdef int64_t deadline
         cdef bint flat
         cdef object total = 0
-        self.usable()
+        cdef Ring ring = self.usable()
         self.used = True
         deadline = deadline_of(block, timeout)
         if isinstance(items, (list, tuple, range)):
@@ -365,28 +398,28 @@ cdef class RingQueue(RingBase):
                     flat = encode_flat(obj, &f)
                 except BaseException:
                     f.len = start
-                    self.flush(&f, offsets, n, deadline, total)
+                    self.flush(ring, &f, offsets, n, deadline, total)
                     raise
                 if flat:
                     offsets[n] = start
                     n += 1
                     offsets[n] = f.len
                 if n >= batch or f.len > 65536 or not flat:
-                    total += self.flush(&f, offsets, n, deadline, total)
+                    total += self.flush(ring, &f, offsets, n, deadline, total)
                     n = 0
                 if not flat:
-                    self.send_until(obj, deadline, total)
+                    self.send_until(ring, obj, deadline, total)
                     total += 1
-            return total + self.flush(&f, offsets, n, deadline, total)
+            return total + self.flush(ring, &f, offsets, n, deadline, total)
         finally:
             flat_free(&f)
 
-    cdef object flush(self, Flat *f, const uint64_t *offsets, unsigned n, int64_t deadline, object before):
+    cdef object flush(self, Ring ring, Flat *f, const uint64_t *offsets, unsigned n, int64_t deadline, object before):
         cdef unsigned sent = 0
         cdef int rc
         while sent < n:
             with nogil:
-                rc = pf_ring_put_many(self.ring.r, f.data, offsets + sent, n - sent, deadline)
+                rc = pf_ring_put_many(ring.r, f.data, offsets + sent, n - sent, deadline)
             if rc == -EINTR:
                 PyErr_CheckSignals()
             elif rc == -ETIMEDOUT:
@@ -396,14 +429,14 @@ cdef class RingQueue(RingBase):
         f.len = 0
         return n
 
-    cdef int send_until(self, object obj, int64_t deadline, object before) except -1:
+    cdef int send_until(self, Ring ring, object obj, int64_t deadline, object before) except -1:
         try:
             if deadline == PF_NOWAIT:
-                send(self.ring, obj, False, None)
+                send(ring, obj, False, None)
             elif deadline == PF_FOREVER:
-                send(self.ring, obj, True, None)
+                send(ring, obj, True, None)
             else:
-                send(self.ring, obj, True, <double>(deadline - pf_now()) * 1e-9)
+                send(ring, obj, True, <double>(deadline - pf_now()) * 1e-9)
         except _Full:
             raise _Full(before) from None
         return 0
@@ -422,13 +455,13 @@ cdef class RingQueue(RingBase):
         cdef unsigned want
         cdef cbool quiet = False, settle = False
         cdef list items = [], rest = []
-        self.usable()
+        cdef Ring ring = self.usable()
         if most < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items}")
         if self.deferred:
-            while self.deferred and len(items) < most and (not items or self.deferred[0][0] is None):
-                items.append(self.take(block, timeout))
-            return items
+            items = self.take_deferred(most)
+            if items:
+                return items
         deadline = deadline_of(block, timeout)
         want = <unsigned>min(most, 256)
         boxes = <pf_box *>malloc(want * sizeof(pf_box))
@@ -442,7 +475,7 @@ cdef class RingQueue(RingBase):
                     boxes[k].loans = NULL
                     boxes[k].nloans = 0
                 with nogil:
-                    rc = pf_ring_get_many(self.ring.r, boxes, want, deadline, &quiet)
+                    rc = pf_ring_get_many(ring.r, boxes, want, deadline, &quiet)
                 if items and rc < 0:
                     break  # what is in hand must not be lost to a signal or an error
                 if rc == -EINTR:
@@ -456,7 +489,7 @@ cdef class RingQueue(RingBase):
                 for k in range(rc):
                     error = item = None
                     try:
-                        item = open_box(self.ring, &boxes[k], None)
+                        item = open_box(ring, &boxes[k], None)
                     except BaseException as raised:
                         error = raised
                     if error is None and not rest:
@@ -466,11 +499,12 @@ cdef class RingQueue(RingBase):
                 if rest:
                     break
             if settle or not items:
-                self.ring.settle()
+                ring.settle()
             if rest:
-                self.deferred = rest
-                if not items:
-                    return [self.take(block, timeout)]  # raises the first's error
+                error = None if items else rest.pop(0)[0]
+                self.defer(rest)
+                if error is not None:
+                    raise error
         finally:
             free(boxes)
         if not items:
@@ -479,22 +513,22 @@ cdef class RingQueue(RingBase):
 
     def qsize(self):
         """Items inside, exact at the instant of the call, on every platform."""
-        self.opened()
-        return pf_ring_size(self.ring.r) + (len(self.deferred) if self.deferred else 0)
+        cdef Ring ring = self.opened()
+        return pf_ring_size(ring.r) + (len(self.deferred) if self.deferred else 0)
 
     def empty(self):
         """Was the queue empty at the instant of the call? OSError where this process put items and then
         closed it."""
         if self._closed and self.used:
             raise OSError("handle is closed")
-        self.opened()
-        return not self.deferred and pf_ring_size(self.ring.r) == 0
+        cdef Ring ring = self.opened()
+        return not self.deferred and pf_ring_size(ring.r) == 0
 
     def full(self):
         """Had the queue maxsize items at the instant of the call?"""
-        self.opened()
-        cdef uint64_t most = pf_ring_maxsize(self.ring.r)
-        return most != 0 and pf_ring_size(self.ring.r) >= most
+        cdef Ring ring = self.opened()
+        cdef uint64_t most = pf_ring_maxsize(ring.r)
+        return most != 0 and pf_ring_size(ring.r) >= most
 
 
 cdef object flat_end = object()
@@ -505,15 +539,13 @@ cdef class RingSimpleQueue(RingBase):
 
     def put(self, obj):
         """Put obj into the queue; never blocks for room. Raises what pickling raises; OSError after close()."""
-        self.usable()
-        send(self.ring, obj, True, None)
+        send(self.usable(), obj, True, None)
 
     def get(self):
         """Remove and return the oldest item, waiting for one. OSError after close()."""
-        self.usable()
-        return self.take(True, None)
+        return self.take(self.usable(), True, None)
 
     def empty(self):
         """Was the queue empty at the instant of the call? OSError after close()."""
-        self.usable()
-        return pf_ring_size(self.ring.r) == 0
+        cdef Ring ring = self.usable()
+        return pf_ring_size(ring.r) == 0

@@ -2,11 +2,15 @@
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.string cimport memcpy
-from cpython.pythread cimport PyThread_get_thread_ident
-cimport cython
 
 cdef extern from "<sys/mman.h>" nogil:
     int munmap(void *addr, size_t size)
+
+
+cdef inline uint64_t this_thread() noexcept:
+    """Of this process image: the ids of its parent's threads come again."""
+    cdef pf_thread *me = pf_thread_self()
+    return me.epoch << 32 | me.tid
 
 
 @cython.no_gc  # its link refers to nothing
@@ -19,8 +23,7 @@ cdef class Ring:
 
     cdef pf_ring *r
     cdef Link link  # whose ring it is, or None
-    cdef unsigned long busy  # the thread in the middle of a message of several parts,
-    cdef uint64_t busy_epoch # of this process image: the ids of its parent's threads come again
+    cdef uint64_t busy  # the thread in the middle of a message of several parts, or 0
 
     @staticmethod
     def create(uint64_t maxsize=0, uint64_t max_bytes=0):
@@ -42,11 +45,14 @@ cdef class Ring:
             pf_ring_close(self.r)
 
     cdef void enter(self) noexcept:
-        self.busy = PyThread_get_thread_ident()
-        self.busy_epoch = pf_epoch()
+        pf_poke_word(&self.busy, this_thread())
+
+    cdef void exit(self) noexcept:
+        """To be called before another thread can enter."""
+        pf_poke_word(&self.busy, 0)
 
     cdef bint inside(self) noexcept:
-        return self.busy != 0 and self.busy == PyThread_get_thread_ident() and self.busy_epoch == pf_epoch()
+        return pf_peek_word(&self.busy) == this_thread()
 
     def fds(self):
         """(memory, bell to wait on, bell to ring): the last two may be one descriptor."""
@@ -125,7 +131,9 @@ cdef class Ring:
         return s
 
 
-# All loans of this process, linked by borrowed pointers: the list must not keep them alive.
+# All loans of this process, linked by borrowed pointers: the list must not keep them alive. Some may be about to go, and
+# wait for the latch: nobody may count references to what is found there.
+cdef latch loans_latch
 cdef void *first_loan = NULL
 cdef uint64_t lent_bytes = 0
 
@@ -155,46 +163,52 @@ cdef class Loan:
         global first_loan, lent_bytes
         if self.ring is None:
             return
+        latch_close(&loans_latch)
         if self.before:
             (<Loan>self.before).after = self.after
         else:
             first_loan = self.after
         if self.after:
             (<Loan>self.after).before = self.before
+        if not self.private:
+            lent_bytes -= self.loan.len
+        latch_open(&loans_latch)
         if self.private:
             munmap(self.loan.base, (self.loan.len + 4095) & ~<uint64_t>4095)
-            return
-        lent_bytes -= self.loan.len
-        if self.epoch == pf_epoch():
+        elif self.epoch == pf_epoch():
             pf_ring_return(self.ring.r, &self.loan)
 
 
 cdef Loan lend(Ring ring, pf_loan *loan):
-    """The Python owner of a block that was just received."""
+    """The Python owner of a block that was just received; None where so much is lent that it is to be copied."""
     global first_loan, lent_bytes
     cdef Loan self = Loan.__new__(Loan)
     hook_forks()
-    self.loan = loan[0]
-    self.epoch = pf_epoch()
-    self.ring = ring
-    self.after = first_loan
-    if first_loan:
-        (<Loan>first_loan).before = <void *>self
-    first_loan = <void *>self
-    lent_bytes += loan.len
-    return self
+    latch_close(&loans_latch)
+    if lent_bytes + loan.len <= LEND_MOST:
+        self.loan = loan[0]
+        self.epoch = pf_epoch()
+        self.ring = ring
+        self.after = first_loan
+        if first_loan:
+            (<Loan>first_loan).before = <void *>self
+        first_loan = <void *>self
+        lent_bytes += loan.len
+    latch_open(&loans_latch)
+    return None if self.ring is None else self
 
 
 cdef void make_loans_private() noexcept:
     """Makes every loan's bytes private, in place. One that can't be (no memory) stays the parent's: the
     child then sees it change, and never gives it back."""
     global lent_bytes
-    cdef void *at = first_loan
-    cdef Loan loan
+    cdef void *at
+    latch_close(&loans_latch)
+    at = first_loan
     while at:
-        loan = <Loan>at
-        if not loan.private and loan.epoch == pf_epoch():
-            if pf_ring_privatize(loan.ring.r, &loan.loan) == 0:
-                loan.private = True
-                lent_bytes -= loan.loan.len
-        at = loan.after
+        if not (<Loan>at).private and (<Loan>at).epoch == pf_epoch():
+            if pf_ring_privatize((<Loan>at).ring.r, &(<Loan>at).loan) == 0:
+                (<Loan>at).private = True
+                lent_bytes -= (<Loan>at).loan.len
+        at = (<Loan>at).after
+    latch_open(&loans_latch)

@@ -6,7 +6,15 @@ from libc.errno cimport EBUSY
 
 # This process as the owner of segments: its descriptor lives as long as the process. A fork makes it another's.
 cdef pf_shm_owner this_process
+cdef latch owner_latch
 
+
+cdef pf_shm_owner owner_now() noexcept:
+    cdef pf_shm_owner owner
+    latch_close(&owner_latch)
+    owner = this_process
+    latch_open(&owner_latch)
+    return owner
 
 
 cdef bytes named(object name):
@@ -26,8 +34,10 @@ cdef int check_named(int rc, object name) except -1:
 def segment_owner():
     """The number that stands for this process in what it creates; 0 where segments carry no records."""
     hook_forks()
+    latch_close(&owner_latch)
     pf_shm_owner_refresh(&this_process, True)
-    return this_process.id
+    latch_open(&owner_latch)
+    return owner_now().id
 
 
 cdef int64_t next_look = 0  # of this process, at its first segment too
@@ -37,10 +47,13 @@ def segment_look(double seconds):
     """Whether nobody has asked in this process for so long; the answer counts as a look."""
     global next_look
     cdef int64_t now = pf_now()
-    if pf_epoch() == this_process.epoch and now < next_look:
-        return False
-    next_look = now + <int64_t>(seconds * 1e9)
-    return True
+    cdef bint due
+    latch_close(&owner_latch)
+    due = pf_epoch() != this_process.epoch or now >= next_look
+    if due:
+        next_look = now + <int64_t>(seconds * 1e9)
+    latch_open(&owner_latch)
+    return due
 
 
 def segment_owner_of(int pid):
@@ -56,7 +69,7 @@ def segment_create(name, object size, bint track, bint reserve):
     cdef bytes text = named(name)
     cdef const char *raw = text
     cdef int64_t n = PyNumber_Index(size)
-    cdef uint64_t owner = this_process.id if track else 0
+    cdef uint64_t owner = owner_now().id if track else 0
     cdef int rc
     with nogil:
         rc = pf_named_shm_create(raw, n, owner, reserve)
@@ -83,6 +96,7 @@ cdef class Mapping:
     cdef void *base
     cdef Py_ssize_t size
     cdef Py_ssize_t exports
+    cdef latch latch  # of base and exports
 
     def __cinit__(self, int fd, Py_ssize_t size):
         if size <= 0:
@@ -98,20 +112,33 @@ cdef class Mapping:
         return self.size
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        if self.base == NULL:
+        cdef void *base
+        latch_close(&self.latch)
+        base = self.base
+        if base != NULL:
+            self.exports += 1
+        latch_open(&self.latch)
+        if base == NULL:
             raise ValueError("the shared memory is closed")
-        PyBuffer_FillInfo(view, self, self.base, self.size, 0, flags)
-        self.exports += 1
+        PyBuffer_FillInfo(view, self, base, self.size, 0, flags)
 
     def __releasebuffer__(self, Py_buffer *view):
+        latch_close(&self.latch)
         self.exports -= 1
+        latch_open(&self.latch)
 
     def close(self):
         """Give it up. BufferError while there are views."""
-        if self.exports:
+        cdef void *base = NULL
+        cdef Py_ssize_t exports
+        latch_close(&self.latch)
+        exports = self.exports
+        if exports == 0:
+            base = self.base
+            self.base = NULL
+        latch_open(&self.latch)
+        if exports:
             raise BufferError("cannot close exported pointers exist")
-        cdef void *base = self.base
-        self.base = NULL
         if base != NULL:
             pf_shm_unmap(base, self.size)
 
@@ -121,6 +148,7 @@ cdef class Segment:
 
     cdef public object _name, _buf, _mmap, _size, _track
     cdef public int _fd
+    cdef latch latch  # of what close() drops
 
     def __cinit__(self):
         self._fd = -1
@@ -143,7 +171,10 @@ cdef class Segment:
     @property
     def buf(self):
         """A memoryview of the memory; None after close()."""
-        return self._buf
+        latch_close(&self.latch)
+        buf = self._buf
+        latch_open(&self.latch)
+        return buf
 
     @property
     def name(self):
@@ -158,15 +189,20 @@ cdef class Segment:
 
     def close(self):
         """Give up this object's access; the segment stays. BufferError while there are views of it."""
-        if self._buf is not None:
-            self._buf.release()
-            self._buf = None
-        if self._mmap is not None:
-            self._mmap.close()
-            self._mmap = None
-        cdef int fd = self._fd
+        cdef int fd
+        latch_close(&self.latch)
+        buf, mapping = self._buf, self._mmap
+        latch_open(&self.latch)
+        if buf is not None:
+            buf.release()
+        if mapping is not None:
+            mapping.close()
+        latch_close(&self.latch)
+        self._buf = self._mmap = None
+        fd = self._fd
+        self._fd = -1
+        latch_open(&self.latch)
         if fd >= 0:
-            self._fd = -1
             close(fd)
 
 
@@ -174,7 +210,7 @@ def segment_unlink(name, bint open_here):
     """Remove a name. FileNotFoundError where it is not there."""
     cdef bytes text = named(name)
     cdef const char *raw = text
-    cdef pf_shm_owner self = this_process
+    cdef pf_shm_owner self = owner_now()
     cdef int rc
     while True:
         with nogil:
@@ -204,7 +240,7 @@ def segment_sweep(name, uint64_t dead=0):
     """
     cdef bytes text = named(name)
     cdef const char *raw = text
-    cdef pf_shm_owner self = this_process
+    cdef pf_shm_owner self = owner_now()
     cdef int rc
     with nogil:
         rc = pf_named_shm_sweep(&self, raw, dead)

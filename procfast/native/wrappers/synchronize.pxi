@@ -268,15 +268,54 @@ cdef class SharedRLock(OwnedLock):
         self._map(arena, offset, sizeof(pf_lock))
 
 
+cdef extern from *:
+    """
+    /* How many permits a process has taken more than given back, in the low half of a word; in the high one of which
+     * process image that is told. */
+    static inline int taking_change(uint64_t *word, uint64_t *was, uint64_t now)
+    {
+    #ifdef Py_GIL_DISABLED
+        return __atomic_compare_exchange_n(word, was, now, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    #else
+        (void)was;
+        *word = now;
+        return 1;
+    #endif
+    }
+
+    static inline void taking_up(uint64_t *word, uint64_t epoch)
+    {
+        uint64_t was = pf_peek_word(word), high = epoch << 32;
+        while (!taking_change(word, &was, high | (uint32_t)((was ^ high) >> 32 ? 1 : (uint32_t)was + 1)))
+            ;
+    }
+
+    static inline void taking_down(uint64_t *word)
+    {
+        uint64_t was = pf_peek_word(word);
+        while (!taking_change(word, &was, (was >> 32 << 32) | (uint32_t)((uint32_t)was - 1)))
+            ;
+    }
+
+    static inline int taking_count(const uint64_t *word, uint64_t epoch)
+    {
+        uint64_t now = pf_peek_word(word);
+        int count = (int)(uint32_t)now;
+        return now >> 32 == (uint32_t)epoch && count > 0 ? count : 0;
+    }
+    """
+    void taking_up(uint64_t *word, uint64_t epoch)
+    void taking_down(uint64_t *word)
+    int taking_count(const uint64_t *word, uint64_t epoch)
+
+
 cdef class SharedSemaphore(LockBase):
     """A semaphore (csrc/include/procfast/sem.h)."""
 
     cdef readonly int _maxvalue
     # For a Condition over a semaphore, as in the standard library: how many permits this process has taken more
     # than given back, and the thread that took the last.
-    cdef int taken
-    cdef uint32_t taker
-    cdef uint64_t epoch
+    cdef uint64_t taken, taker
 
     def __init__(self, value=1, *, ctx=None):
         self._begin(value, PF_SEM_MAX, ctx)
@@ -298,11 +337,8 @@ cdef class SharedSemaphore(LockBase):
         if not pf_sem_take(self.sem()) and not self.enter_slowly(deadline):
             return False
         me = pf_thread_self()
-        if self.epoch != me.epoch:
-            self.epoch = me.epoch
-            self.taken = 0
-        self.taken += 1
-        self.taker = me.tid
+        taking_up(&self.taken, me.epoch)
+        pf_poke_word(&self.taker, me.tid)
         return True
 
     cdef bint enter_slowly(self, int64_t deadline) except -1:
@@ -320,7 +356,7 @@ cdef class SharedSemaphore(LockBase):
     cdef int leave(self) except -1:
         if pf_sem_give(self.sem(), self._maxvalue) != 0:
             raise ValueError("semaphore or lock released too many times")
-        self.taken -= 1
+        taking_down(&self.taken)
         return 0
 
     def get_value(self):
@@ -335,11 +371,11 @@ cdef class SharedSemaphore(LockBase):
         return pf_sem_value(self.sem())
 
     def _count(self):
-        return max(self.taken, 0) if self.epoch == pf_epoch() else 0
+        return taking_count(&self.taken, pf_epoch())
 
     def _is_mine(self):
         cdef pf_thread *me = pf_thread_self()
-        return self.epoch == me.epoch and self.taken > 0 and self.taker == me.tid
+        return taking_count(&self.taken, me.epoch) > 0 and pf_peek_word(&self.taker) == me.tid
 
     def _parts(self):
         return (*self._place(), self._maxvalue)
