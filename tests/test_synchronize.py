@@ -1249,7 +1249,9 @@ def test_fork_while_threads_are_busy(local, name):
     """The child finds it free at once, or as soon as the parent's threads let it."""
     lock, stop = make(local, name), threading.Event()
 
-    def busy():
+    # Each has it in a variable of its own: a cell that threads of a free-threaded Python are just
+    # looking into at the fork may stay locked in the child.
+    def busy(lock=lock):
         while not stop.is_set():
             with lock:
                 pass
@@ -1258,7 +1260,7 @@ def test_fork_while_threads_are_busy(local, name):
     for t in threads:
         t.start()
 
-    def child():
+    def child(lock=lock):
         for _ in range(50):
             if not lock.acquire(timeout=20):
                 return False

@@ -362,7 +362,8 @@ class ProcessPoolExecutor(PoolSubmitter, _base.Executor):
 
     def __del__(self) -> None:
         keeper: _Keeper | None = getattr(self, "_keeper", None)
-        if keeper is not None:
+        # At the end of the interpreter it has been closed, and modules may be empty.
+        if keeper is not None and keeper.thread is not None and not keeper.core.closed:
             keeper.close()
 
     # ---- what people look at

@@ -215,9 +215,6 @@ class _Keeper:
                     self.pool.remove(process)
 
     def _replace(self) -> None:
-        buried, self.core.buried = self.core.buried, []
-        for number in buried:
-            self.places[number] = None
         if self._stopping or self.broken is not None or time.monotonic() < self._pause:
             return
         for number, process in enumerate(self.places):
@@ -253,8 +250,9 @@ class _Keeper:
 
     def _hear(self) -> None:
         """What workers said of their start."""
-        news, self.core.news = self.core.news, []
-        for number, report in news:
+        news = self.core.news
+        while news:
+            number, report = news.pop(0)
             if report is None:
                 self._failures, self._pause = 0, 0.0
             else:
@@ -262,7 +260,10 @@ class _Keeper:
 
     def _bury(self) -> None:
         """Of those whose last words have been read."""
-        for number in self.core.buried:
+        buried = self.core.buried
+        while buried:
+            number = buried.pop(0)
+            self.places[number] = None
             death = self._unready.pop(number, None)
             reason = self._reasons.pop(number, None)
             if death is not None and not self._stopping and self.broken is None:

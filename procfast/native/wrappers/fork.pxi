@@ -33,9 +33,9 @@ def _after_fork_in_parent():
 
 
 def _after_fork_in_child():
-    global fork_guard, arena_guard
+    global fork_guard, arena_guard, pool_guard
     if FREE_THREADED:
-        fork_guard, arena_guard = object(), object()
+        fork_guard, arena_guard, pool_guard = object(), object(), object()
     if idle_count[0] or idle_count[1]:
         forget_idle()
     if this_process.id:

@@ -10,6 +10,11 @@
 from _thread import allocate_lock as _allocate_lock
 from types import FunctionType as _FunctionType
 
+from cpython.pythread cimport PyThread_get_thread_ident
+
+# Of all pools and their jobs: what is done while the GIL is held is also done with this.
+cdef object pool_guard = object()
+
 cdef enum:
     BATCH = 64            # results read at once
     APPLY = 0
@@ -106,35 +111,39 @@ cdef class PoolJob:
 
     def wait(self, timeout=None):
         """Wait until the result is there, at most `timeout` seconds."""
-        if not self.done:
-            self.core.wait(self, deadline_of(True, timeout))
+        with cython.critical_section(pool_guard):
+            if not self.done:
+                self.core.wait(self, deadline_of(True, timeout))
 
     def ready(self):
         """Whether the result is there."""
-        if not self.done:
-            self.core.look()
-        return self.done
+        with cython.critical_section(pool_guard):
+            if not self.done:
+                self.core.look_now()
+            return self.done
 
     def successful(self):
         """Whether the call ended without an exception. ValueError where it has not ended."""
         if not self.ready():
             raise ValueError(f"{self!r} not ready")
-        try:
-            self.open()
-        except BaseException:
-            if self.error is None:
-                raise
-        return self.error is None
+        with cython.critical_section(pool_guard):
+            try:
+                self.open()
+            except BaseException:
+                if self.error is None:
+                    raise
+            return self.error is None
 
     def get(self, timeout=None):
         """The result, waiting for it at most `timeout` seconds (None: for ever): multiprocessing.TimeoutError.
 
         Raises what the call has raised, WorkerDied where its worker did not live to the end of it.
         """
-        if not self.done:
-            if not self.core.wait(self, deadline_of(True, timeout)):
-                raise _TimeoutError
-        return self.open()
+        with cython.critical_section(pool_guard):
+            if not self.done:
+                if not self.core.wait(self, deadline_of(True, timeout)):
+                    raise _TimeoutError
+            return self.open()
 
     cdef object open(self):
         cdef PoolValue piece
@@ -177,7 +186,8 @@ cdef class PoolJob:
         """Call it off. True: no result will come, and get() raises concurrent.futures.CancelledError; tasks that had not
         begun will not, workers in the middle of one are killed and replaced. False: it has ended."""
         self.ready()
-        return self.core.cancel(self, called_off(), True) != 0
+        with cython.critical_section(pool_guard):
+            return self.core.cancel(self, called_off(), True) != 0
 
     def cancelled(self):
         """Whether cancel() had success."""
@@ -185,12 +195,14 @@ cdef class PoolJob:
 
     def _open(self):
         """get(), of whose tasks all are settled."""
-        return self.open()
+        with cython.critical_section(pool_guard):
+            return self.open()
 
     def _abandon(self):
         """Nobody will ask for the result."""
-        if not self.done:
-            self.core.cancel(self, called_off(), False)
+        with cython.critical_section(pool_guard):
+            if not self.done:
+                self.core.cancel(self, called_off(), False)
 
     def _length(self):
         """How many items a map has."""
@@ -201,15 +213,17 @@ cdef class PoolJob:
         return self.items
 
     def _hooks(self):
-        hooks, self.hooks = self.hooks, []
-        return hooks or ()
+        with cython.critical_section(pool_guard):
+            hooks, self.hooks = self.hooks, []
+            return hooks or ()
 
     def _hook(self, hook):
         """hook(self) will be called by the thread of callbacks before the result is there, or False: it is there."""
-        if self.done:
-            return False
-        self.core.hook(self, hook)
-        return True
+        with cython.critical_section(pool_guard):
+            if self.done:
+                return False
+            self.core.hook(self, hook)
+            return True
 
     @property
     def _number(self):
@@ -249,7 +263,8 @@ cdef class PoolJob:
                         raise
                 if self.chunk == 1:
                     return item
-                self.piece = iter(item)
+                # of another thread's chunk some may be left
+                self.piece = iter(item) if self.piece is None else _chain(self.piece, item)
                 continue
             if self.done:
                 if self.error is not None:
@@ -270,11 +285,13 @@ cdef class PoolIterator(PoolJob):
     """The results of imap."""
 
     def __next__(self):
-        return self.next_item(PF_FOREVER)
+        with cython.critical_section(pool_guard):
+            return self.next_item(PF_FOREVER)
 
     def next(self, timeout=None):
         """The next result, waiting for it at most `timeout` seconds: multiprocessing.TimeoutError; StopIteration at the end."""
-        return self.next_item(deadline_of(True, timeout))
+        with cython.critical_section(pool_guard):
+            return self.next_item(deadline_of(True, timeout))
 
 
 cdef class PoolCore:
@@ -295,10 +312,10 @@ cdef class PoolCore:
     cdef list feeds              # jobs that are not all sent, and that any thread may send on
     cdef readonly object callbacks # a queue of jobs whose hooks are to be called
     cdef readonly Py_ssize_t calling # how many, or being called
-    cdef public list dead        # (number of worker, death): ended, and what they held is to be settled
-    cdef public list buried      # ... that was settled: their places may be taken
-    cdef public list news        # (number of worker, report or None): failed to start, or has begun
-    cdef public list doomed      # (number of worker, error): condemned, to be killed
+    cdef readonly list dead      # (number of worker, death): ended, and what they held is to be settled
+    cdef readonly list buried    # ... that was settled: their places may be taken
+    cdef readonly list news      # (number of worker, report or None): failed to start, or has begun
+    cdef readonly list doomed    # (number of worker, error): condemned, to be killed
     cdef dict reasons            # number of worker -> the error of the task that it is killed for
     cdef public bint stopped     # terminated: nothing is sent any more
     cdef public bint closed      # an executor's: it takes no more calls
@@ -354,13 +371,11 @@ cdef class PoolCore:
                     self.last = 0
                     self.epoch += 1
                 continue
-            number = self.last
-            if number not in self.jobs:
+            job.epoch, number = self.epoch, self.last
+            if self.jobs.setdefault(number, job) is job:
                 break
         job.core = self
-        job.number = self.last
-        job.epoch = self.epoch
-        self.jobs[number] = job
+        job.number = number
         if job.timeout > 0:
             self.least = job.timeout if self.timed == 0 else min(self.least, job.timeout)
             self.timed += 1
@@ -387,7 +402,7 @@ cdef class PoolCore:
         """Of many small calls that come quickly some are sent together: whether this is one. They go as soon as there
         are enough, anybody waits or looks, or the pool's thread wakes up, which it is told to."""
         cdef int64_t now
-        cdef size_t nfunc = PyBytes_GET_SIZE(job.function), used = self.held_at[self.nheld] if self.nheld else 0
+        cdef size_t nfunc = PyBytes_GET_SIZE(job.function), used
         cdef TaskHead head
         cdef Flat f
         cdef char *to
@@ -406,6 +421,7 @@ cdef class PoolCore:
                 self.held = <char *>malloc(GATHERED_BYTES + sizeof(TaskHead) + 1024)
                 if self.held == NULL:
                     return False
+            used = self.held_at[self.nheld] if self.nheld else 0  # now: encoding may let other threads come between
             to = self.held + used
             self.head_of(job, 0, &head)
             memcpy(to, &head, sizeof(head))
@@ -519,78 +535,80 @@ cdef class PoolCore:
     def apply(self, pool, type cls, function, arguments, named, hooks, double timeout=0, int retries=0, bint state=False):
         """A job of one task, sent."""
         cdef PoolJob job = cls.__new__(cls)
-        job._pool = pool
         cdef object both
-        job.kind = APPLY
-        job.timeout = timeout
-        job.retries = retries
-        job.state = state
-        self.take_function(job, function)
-        if named:
-            job.form = CALL_NAMED
-            both = (tuple(arguments), dict(named))
-        else:
-            job.form = CALL
-            both = arguments if type(arguments) is tuple else tuple(arguments)
-        if retries:
-            job.source = both
-        job.sent = job.left = 1
-        job.all_sent = True
-        self.enlist(job)
-        if hooks is not None:
-            job.hooks = hooks
-            self.need(job)
-        try:
-            self.send(job, 0, both)
-        except:
-            self.forget(job)
-            raise
-        if len(self.jobs) & 1023 == 0:
-            self.look()  # results nobody asks for yet must not pile up
-        return job
+        with cython.critical_section(pool_guard):
+            job._pool = pool
+            job.kind = APPLY
+            job.timeout = timeout
+            job.retries = retries
+            job.state = state
+            self.take_function(job, function)
+            if named:
+                job.form = CALL_NAMED
+                both = (tuple(arguments), dict(named))
+            else:
+                job.form = CALL
+                both = arguments if type(arguments) is tuple else tuple(arguments)
+            if retries:
+                job.source = both
+            job.sent = job.left = 1
+            job.all_sent = True
+            self.enlist(job)
+            if hooks is not None:
+                job.hooks = hooks
+                self.need(job)
+            try:
+                self.send(job, 0, both)
+            except:
+                self.forget(job)
+                raise
+            if len(self.jobs) & 1023 == 0:
+                self.look_now()  # results nobody asks for yet must not pile up
+            return job
 
     def start(self, pool, type cls, function, source, bint listed, bint star, int kind, Py_ssize_t chunk, Py_ssize_t window,
               hooks, double timeout=0, int retries=0, bint state=False):
         """A job of many tasks: of a list as many sent as there is room for; an iterator gets a thread that does it."""
         cdef PoolJob job = cls.__new__(cls)
-        job._pool = pool
-        job.kind = kind
-        job.timeout = timeout
-        job.retries = retries
-        job.state = state
-        job.source = source
-        job.listed = listed
-        job.chunk = chunk
-        job.window = window
-        job.form = EACH_STAR if star else ONE if chunk == 1 else EACH
-        job.out = {}
-        self.take_function(job, function)
-        if kind == MAP:
-            job.value = [None] * len(source)
-        else:
-            job.arrived = _deque()
-            job.unsorted = {}
-        if listed and not source:
-            job.core = self
-            job.all_sent = job.done = True
-            job._pool = None
-            return job
-        self.enlist(job)
-        if hooks is not None:
-            job.hooks = hooks
-        try:
-            if listed:
-                self.feeds.append(job)
-                self.feed(job, True)
+        with cython.critical_section(pool_guard):
+            job._pool = pool
+            job.kind = kind
+            job.timeout = timeout
+            job.retries = retries
+            job.state = state
+            job.source = source
+            job.listed = listed
+            job.chunk = chunk
+            job.window = window
+            job.form = EACH_STAR if star else ONE if chunk == 1 else EACH
+            job.out = {}
+            self.take_function(job, function)
+            if kind == MAP:
+                job.value = [None] * len(source)
             else:
-                _threading.Thread(None, self.pump, "procfast-imap", (job,), daemon=True).start()
-        except:
-            job.hooks = None
-            self.cancel(job, called_off(), False)
-            raise
-        if hooks is not None or not job.all_sent:
-            self.need(job)
-        return job
+                job.arrived = _deque()
+                job.unsorted = {}
+            if listed and not source:
+                job.core = self
+                job.all_sent = job.done = True
+                job._pool = None
+                return job
+            self.enlist(job)
+            if hooks is not None:
+                job.hooks = hooks
+            try:
+                if listed:
+                    self.feeds.append(job)
+                    self.feed(job, True)
+                else:
+                    start_thread(self, job)
+            except:
+                job.hooks = None
+                self.cancel(job, called_off(), False)
+                raise
+            if hooks is not None or not job.all_sent:
+                self.need(job)
+            return job
 
     cdef bint room(self, PoolJob job) noexcept:
         cdef uint64_t unclaimed, mean
@@ -737,26 +755,23 @@ cdef class PoolCore:
     cdef int fail_next(self, PoolJob job, object error) except -1:
         """The next task of a job has failed before it was sent."""
         cdef Py_ssize_t index = job.sent
-        job.out[index] = True
-        job.sent += 1
-        job.left += 1
-        self.settle(job, index, failure(error), 0)
+        if not job.gone:
+            job.out[index] = True
+            job.sent += 1
+            job.left += 1
+            self.settle(job, index, failure(error), 0)
         return 0
 
     def pump(self, PoolJob job not None):
         """A thread that sends what an iterator gives, to its end. Blocks for room, and as long as the iterator does."""
-        cdef object lock, item, items
+        cdef object items
+        cdef bint wanted
         source = job.source
-        while not job.gone:
-            if not self.room(job):
-                lock = _allocate_lock()
-                lock.acquire()
-                job.room = lock
-                if not self.room(job):
-                    self.arm()
-                    lock.acquire(True, 1.0)
-                job.room = None
-                continue
+        while True:
+            with cython.critical_section(pool_guard):
+                wanted = self.await_room(job)
+            if not wanted:
+                break
             try:
                 if job.form == ONE:
                     items = next(source)
@@ -767,17 +782,35 @@ cdef class PoolCore:
             except StopIteration:
                 break
             except BaseException as error:
-                if not job.gone:
+                with cython.critical_section(pool_guard):
                     self.fail_next(job, error)
                 break
-            if job.gone:
-                break
+            with cython.critical_section(pool_guard):
+                self.send_next(job, items)
+        with cython.critical_section(pool_guard):
+            self.sent_all(job)
+        pf_pool_kick(self.p)  # it may have been the last of it, and its reader asleep
+
+    cdef bint await_room(self, PoolJob job) except -1:
+        """False: it has been cancelled."""
+        cdef object lock
+        while not job.gone and not self.room(job):
+            lock = _allocate_lock()
+            lock.acquire()
+            job.room = lock
+            if not self.room(job):
+                self.arm_bell()
+                lock.acquire(True, 1.0)
+            job.room = None
+        return not job.gone
+
+    cdef int send_next(self, PoolJob job, object items) except -1:
+        if not job.gone:
             try:
                 self.dispatch(job, items, 0, 0, False)
             except BaseException as error:  # of its pickling: this thread hears no signals
                 self.fail_next(job, error)
-        self.sent_all(job)
-        pf_pool_kick(self.p)  # it may have been the last of it, and its reader asleep
+        return 0
 
     # ---- reading
 
@@ -1123,10 +1156,10 @@ cdef class PoolCore:
         """Reads what is there, buries who is dead, sends what there is room for. True: something was read."""
         cdef int n = 0, got, rounds = 0
         cdef int64_t now
-        cdef list dead = self.dead
+        cdef list dead = self.dead.copy()
         cdef bint dying = len(dead) != 0
         if dying:
-            self.dead = []
+            self.dead.clear()
         while True:
             got = self.collect()
             n += got
@@ -1237,17 +1270,21 @@ cdef class PoolCore:
             if lock.locked():
                 lock.release()
         else:
-            self.arm()
+            self.arm_bell()
         return 0
 
     def look(self):
         """Reads what is there, if nobody else does."""
+        with cython.critical_section(pool_guard):
+            self.look_now()
+
+    cdef int look_now(self) except -1:
         cdef unsigned long outer
         self.ours()
         if self.nheld:
             self.flush()
         if self.led():
-            return
+            return 0
         outer = self.leader
         self.leader = PyThread_get_thread_ident()
         try:
@@ -1255,6 +1292,7 @@ cdef class PoolCore:
         finally:
             self.leader = outer
             self.pass_on()
+        return 0
 
     # ---- the pool's thread
 
@@ -1265,7 +1303,7 @@ cdef class PoolCore:
             if self.leader:
                 pf_pool_kick(self.p)  # who may sleep for many results
             else:
-                self.arm()
+                self.arm_bell()
 
     cdef void unneed(self, PoolJob job) noexcept:
         if job.counted:
@@ -1274,6 +1312,10 @@ cdef class PoolCore:
 
     def arm(self):
         """The bell shall ring at the next result, if somebody needs the pool's thread and nobody leads."""
+        with cython.critical_section(pool_guard):
+            self.arm_bell()
+
+    cdef void arm_bell(self) noexcept:
         if not self.leader:
             pf_pool_call(self.p, self.results.r, 1 if self.needs or self.serving or self.dead else 0)
 
@@ -1293,26 +1335,29 @@ cdef class PoolCore:
 
     def serve(self):
         """What the pool's thread does when it wakes up: reads as long as something comes quickly, if nobody leads."""
-        if self.dead:
-            pf_pool_kick(self.p)
-        if self.nheld:
-            self.flush()
-        self.look()
+        with cython.critical_section(pool_guard):
+            if self.dead:
+                pf_pool_kick(self.p)
+            if self.nheld:
+                self.flush()
+            self.look_now()
 
-    def hook(self, PoolJob job not None, hook):
+    cdef int hook(self, PoolJob job, object hook) except -1:
         if job.hooks is None:
             job.hooks = []
         job.hooks.append(hook)
         self.need(job)
+        return 0
 
     def concluded(self, PoolJob job not None):
         """Its hooks were called; those that came meanwhile are to be called too."""
-        if job.hooks:
-            self.callbacks.put(job)
-            return
-        self.calling -= 1
-        self.conclude(job)
-        pf_pool_kick(self.p)
+        with cython.critical_section(pool_guard):
+            self.calling -= 1
+            if job.hooks:
+                self.tell(job)
+            else:
+                self.conclude(job)
+                pf_pool_kick(self.p)
 
     def expired(self):
         """Condemns the tasks that have run too long: seconds until the next one has, or None."""
@@ -1321,37 +1366,40 @@ cdef class PoolCore:
         cdef PoolJob job
         cdef int64_t now = pf_now(), left
         cdef double soonest, rest
-        if self.timed == 0:
-            return None
-        soonest = max(self.least, 0.005)  # a task that begins now
-        for k in range(<unsigned>self.workers):
-            pf_pool_look(self.p, k, &w)
-            if not w.ticket:
-                continue
-            job = self.jobs.get(w.ticket % PF_POOL_JOBS)
-            if job is None or job.timeout <= 0:
-                continue
-            rest = job.timeout - <double>(now - w.since) * 1e-9
-            if rest > 0:
-                soonest = min(soonest, rest)
-            elif pf_pool_condemn(self.p, k, w.ticket):
-                self.doomed.append((k, failure(_TimeoutError(f"the task ran for more than {job.timeout:g} s"))))
-        return soonest
+        with cython.critical_section(pool_guard):
+            if self.timed == 0:
+                return None
+            soonest = max(self.least, 0.005)  # a task that begins now
+            for k in range(<unsigned>self.workers):
+                pf_pool_look(self.p, k, &w)
+                if not w.ticket:
+                    continue
+                job = self.jobs.get(w.ticket % PF_POOL_JOBS)
+                if job is None or job.timeout <= 0:
+                    continue
+                rest = job.timeout - <double>(now - w.since) * 1e-9
+                if rest > 0:
+                    soonest = min(soonest, rest)
+                elif pf_pool_condemn(self.p, k, w.ticket):
+                    self.doomed.append((k, failure(_TimeoutError(f"the task ran for more than {job.timeout:g} s"))))
+            return soonest
 
     def condemned(self):
         """Numbers of the workers to kill now."""
         cdef list found = []
-        while self.doomed:
-            worker, error = self.doomed.pop()
-            self.reasons[worker] = error
-            found.append(worker)
-        return found
+        with cython.critical_section(pool_guard):
+            while self.doomed:
+                worker, error = self.doomed.pop()
+                self.reasons[worker] = error
+                found.append(worker)
+            return found
 
     def reset(self, unsigned worker):
         """A new process will be this worker. Why its predecessor was to be killed is not its business."""
-        self.reasons.pop(worker, None)
-        self.doomed = [entry for entry in self.doomed if entry[0] != worker]
-        pf_pool_reset(self.p, worker)
+        with cython.critical_section(pool_guard):
+            self.reasons.pop(worker, None)
+            self.doomed[:] = [entry for entry in self.doomed if entry[0] != worker]
+            pf_pool_reset(self.p, worker)
 
     def has_ready(self, unsigned worker):
         """Whether it has begun to take tasks."""
@@ -1361,12 +1409,14 @@ cdef class PoolCore:
 
     def died(self, unsigned worker, death):
         """Its process has ended: what it held is settled when all results are read, by who leads."""
-        self.dead.append((worker, death))
+        with cython.critical_section(pool_guard):
+            self.dead.append((worker, death))
 
     def fail_all(self, error):
         """Every call that is not done gets this error; what has not begun is called off."""
-        for job in list(self.jobs.values()):
-            self.cancel(job, failure(error), False)
+        with cython.critical_section(pool_guard):
+            for job in list(self.jobs.values()):
+                self.cancel(job, failure(error), False)
 
 
     def stop(self, unsigned how):
@@ -1374,13 +1424,14 @@ cdef class PoolCore:
         cdef char nothing = 0
         cdef pf_iov iov
         cdef Py_ssize_t k
-        pf_pool_stop(self.p, how)
-        if how == 2:
-            self.stopped = True
-        iov.base = &nothing
-        iov.len = 1
-        for k in range(self.workers):
-            push(self.tasks, &iov, 1, NULL, 0, True, None)
+        with cython.critical_section(pool_guard):
+            pf_pool_stop(self.p, how)
+            if how == 2:
+                self.stopped = True
+            iov.base = &nothing
+            iov.len = 1
+            for k in range(self.workers):
+                push(self.tasks, &iov, 1, NULL, 0, True, None)
 
     def error_of(self, PoolValue value not None):
         """The exception that a report tells of."""
@@ -1395,15 +1446,16 @@ cdef class PoolCore:
         cdef pf_pool_worker w
         cdef unsigned k
         cdef Py_ssize_t off = 0
-        for job in list(self.jobs.values()):
-            if job.gone:
-                off += job.left
-        for k in range(<unsigned>self.workers if off else 0):
-            pf_pool_look(self.p, k, &w)
-            job = self.jobs.get(w.ticket % PF_POOL_JOBS) if w.ticket else None
-            if job is not None and job.gone:
-                off -= 1
-        return max(0, <Py_ssize_t>pf_ring_size(self.tasks.r) - off)
+        with cython.critical_section(pool_guard):
+            for job in list(self.jobs.values()):
+                if job.gone:
+                    off += job.left
+            for k in range(<unsigned>self.workers if off else 0):
+                pf_pool_look(self.p, k, &w)
+                job = self.jobs.get(w.ticket % PF_POOL_JOBS) if w.ticket else None
+                if job is not None and job.gone:
+                    off -= 1
+            return max(0, <Py_ssize_t>pf_ring_size(self.tasks.r) - off)
 
     def unread(self):
         """Results that nobody has read yet."""
@@ -1416,6 +1468,11 @@ cdef class PoolCore:
         return (w.ticket % PF_POOL_JOBS, (pf_now() - w.since) * 1e-9 if w.ticket else 0.0, w.busy * 1e-9, w.done)
 
 
+cdef int start_thread(PoolCore core, PoolJob job) except -1:
+    _threading.Thread(None, core.pump, "procfast-imap", (job,), daemon=True).start()
+    return 0
+
+
 from collections import deque as _deque
 from _queue import SimpleQueue as _SimpleQueue
-from itertools import islice as _islice
+from itertools import chain as _chain, islice as _islice

@@ -24,10 +24,12 @@ cdef class PoolFuture(PoolJob):
 
     def _is_done(self):
         """Whether it has ended or was cancelled."""
-        cdef PoolCore core = self.core
-        if not self.done and core.mine():
-            core.look()
-        return self.done
+        cdef PoolCore core
+        with cython.critical_section(pool_guard):
+            core = self.core
+            if not self.done and core.mine():
+                core.look_now()
+            return self.done
 
     def running(self):
         """Whether a worker has begun with it and has not ended."""
@@ -43,16 +45,18 @@ cdef class PoolFuture(PoolJob):
         Raises what the call has raised; CancelledError; WorkerDied where its worker died.
         """
         cdef object error
-        self.until_done(timeout)
-        error = self.failed()
-        if error is not None:
-            raise error
-        return self.value
+        with cython.critical_section(pool_guard):
+            self.until_done(timeout)
+            error = self.failed()
+            if error is not None:
+                raise error
+            return self.value
 
     def exception(self, timeout=None):
         """What the call has raised, or None; waiting for its end as `result` does."""
-        self.until_done(timeout)
-        return self.failed()
+        with cython.critical_section(pool_guard):
+            self.until_done(timeout)
+            return self.failed()
 
     cdef int until_done(self, object timeout) except -1:
         cdef PoolCore core = self.core  # another thread may let it go meanwhile
@@ -103,39 +107,48 @@ cdef class PoolFuture(PoolJob):
 
     @property
     def _state(self):
-        if self.done:
-            return "CANCELLED_AND_NOTIFIED" if self.off else "FINISHED"
-        if self.left == 0 or (not self.gone and self.core.mine() and pf_pool_begun(self.core.p, self.number)):
-            return "RUNNING"
-        return "PENDING"
+        with cython.critical_section(pool_guard):
+            if self.done:
+                return "CANCELLED_AND_NOTIFIED" if self.off else "FINISHED"
+            if self.left == 0 or (not self.gone and self.core.mine() and pf_pool_begun(self.core.p, self.number)):
+                return "RUNNING"
+            return "PENDING"
 
     @property
     def _result(self):
         # asyncio of Python 3.15 asks for it before it asks for the exception
-        return self.value if self.done and not self.off and self.failed() is None else None
+        with cython.critical_section(pool_guard):
+            return self.value if self.done and not self.off and self.failed() is None else None
 
     @property
     def _exception(self):
-        return self.failed() if self.done and not self.off else None
+        with cython.critical_section(pool_guard):
+            return self.failed() if self.done and not self.off else None
 
     @property
     def _condition(self):
-        if self.lock is None:
-            condition = _threading.Condition()
-            if self.lock is None:  # no other thread was quicker
-                self.watch()
-                self.lock = condition
-        return self.lock
+        with cython.critical_section(pool_guard):
+            if self.lock is None:
+                condition = _Condition()
+                if self.lock is None:  # no other thread was quicker
+                    self.watch()
+                    self.lock = condition
+            return self.lock
 
     @property
     def _waiters(self):
-        if self.watchers is None:
-            self.watch()
-            self.watchers = []
-        return self.watchers
+        with cython.critical_section(pool_guard):
+            if self.watchers is None:
+                self.watch()
+                self.watchers = []
+            return self.watchers
 
     @property
     def _done_callbacks(self):
+        with cython.critical_section(pool_guard):
+            return self.callbacks()
+
+    cdef list callbacks(self):
         if self.wanted is None:
             self.watch()
             self.wanted = []
@@ -143,7 +156,8 @@ cdef class PoolFuture(PoolJob):
 
     def _track(self):
         """It may have become part of a cycle of references."""
-        self.track()
+        with cython.critical_section(pool_guard):
+            self.track()
 
     cdef void track(self) noexcept:
         if not PyObject_GC_IsTracked(self):
@@ -159,38 +173,43 @@ cdef class PoolFuture(PoolJob):
 
     def _later(self, callback):
         """callback(self) will be called at its end; False: it has ended."""
-        callbacks = self._done_callbacks
-        if self.done:
-            return False
-        callbacks.append(callback)
-        return True
+        with cython.critical_section(pool_guard):
+            callbacks = self.callbacks()
+            if self.done:
+                return False
+            callbacks.append(callback)
+            return True
 
     def _forestall(self):
         """It is cancelled from now on, and nobody knows yet. False: it has begun, or ended."""
-        if self.done or self.gone or self.left == 0 or not self.core.mine():
-            return False
-        if not pf_pool_forestall(self.core.p, self.number):
-            return False
-        self.gone = self.off = True
-        self.error = called_off()
-        return True
+        with cython.critical_section(pool_guard):
+            if self.done or self.gone or self.left == 0 or not self.core.mine():
+                return False
+            if not pf_pool_forestall(self.core.p, self.number):
+                return False
+            self.gone = self.off = True
+            self.error = called_off()
+            return True
 
     def _failed(self):
-        return self.failed()
+        with cython.critical_section(pool_guard):
+            return self.failed()
 
     def _told(self):
         pf_pool_kick(self.core.p)
 
     def _end(self):
         """It is done."""
-        self.core.conclude(self)
+        with cython.critical_section(pool_guard):
+            self.core.conclude(self)
 
     def _end_unseen(self):
         """It is done, if it has no condition; else False."""
-        if self.lock is not None:
-            return False
-        self.core.conclude(self)
-        return True
+        with cython.critical_section(pool_guard):
+            if self.lock is not None:
+                return False
+            self.core.conclude(self)
+            return True
 
 
 cdef object elsewhere(PoolValue value, PoolCore core):
@@ -218,34 +237,40 @@ cdef class PoolSubmitter:
 
     def _use(self, PoolCore core, type made not None):
         """What takes the calls from now on, or None."""
-        self.core = core
-        self.ready = False
-        self.made = made
+        with cython.critical_section(pool_guard):
+            self.core = core
+            self.ready = False
+            self.made = made
 
     def _is_ready(self):
-        self.ready = True
+        with cython.critical_section(pool_guard):
+            self.ready = True
 
     def submit(self, fn, /, *args, **kwargs):
         """Have fn(*args, **kwargs) called in a worker: its Future.
 
         What can't be pickled is the Future's error. RuntimeError after shutdown; BrokenProcessPool where workers can't start.
         """
-        if not self.ready or self.core.closed:
-            self._prepare()
         if kwargs:
             return self.send(fn, (args, kwargs), CALL_NAMED)
         return self.send(fn, args, CALL)
 
     def _submit_each(self, fn, tuple calls not None):
         """[fn(*args) for args in calls] as one call."""
-        if not self.ready or self.core.closed:
-            self._prepare()
         return self.send(fn, calls, EACH_STAR)
 
     cdef object send(self, object function, tuple arguments, int form):
-        cdef PoolCore core = self.core
-        if core is None:  # by another thread, meanwhile
-            raise RuntimeError("cannot schedule new futures after shutdown")
+        cdef bint ready
+        with cython.critical_section(pool_guard):
+            ready = self.ready and not self.core.closed
+        if not ready:
+            self._prepare()
+        with cython.critical_section(pool_guard):
+            if self.core is None:  # by another thread, meanwhile
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            return self.send_to(self.core, function, arguments, form)
+
+    cdef object send_to(self, PoolCore core, object function, tuple arguments, int form):
         cdef PoolFuture job = self.made.__new__(self.made)
         PyObject_GC_UnTrack(job)
         job.kind = APPLY
@@ -273,8 +298,9 @@ cdef class PoolSubmitter:
             job.opened = job.done = True
             return job
         if len(core.jobs) & 1023 == 0:
-            core.look()  # results nobody asks for yet must not pile up
+            core.look_now()  # results nobody asks for yet must not pile up
         return job
 
 
 import threading as _threading
+from threading import Condition as _Condition
