@@ -222,7 +222,9 @@ def _descriptors() -> dict[str, str]:
     found = {}
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # the listing's own
-            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+            path = os.readlink(f"/proc/self/fd/{fd}")
+            if "/libffi.so" not in path:  # some builds of it keep their own file open
+                found[fd] = path
     for spare in _spares():
         for fd in spare.filenos():
             found.pop(str(fd), None)
