@@ -19,7 +19,8 @@ struct pf__record {
     _Alignas(64) _Atomic uint64_t word; /* tenancy << 32 | futex word: generation, state */
     _Atomic uint64_t object;            /* its id */
     _Atomic uint64_t ticket;            /* order, or phase */
-    _Atomic uint64_t until;             /* GRANTED: who came later was not meant */
+    _Atomic uint64_t until;             /* GRANTED: who came later was not meant. A late notifier of the last one here may still write it */
+    _Atomic uint64_t index;             /* at a barrier: how many had come before */
 };
 
 struct pf__arena_header {

@@ -174,7 +174,7 @@ int pf_barrier_arrive(struct pf_barrier *b, struct pf_arena *a, int64_t deadline
     *record = (uint32_t)rc;
     struct pf__record *r = pf__record(a, *record);
     uint32_t index = count_of(b, PHASE(word));
-    pf__put(&r->until, index);
+    pf__put(&r->index, index);
     pf__record_show(r, pf__object_id(a, &b->id, PF__BARRIER), PHASE(word));
     PF_POINT("barrier.arrived");
     set_count(b, PHASE(word), index + 1);
@@ -277,7 +277,7 @@ void pf_barrier_leave(struct pf_barrier *b, struct pf_arena *a, uint32_t record)
     while (rc == -EINTR);
     uint32_t word = pf__load(&b->word);
     if (rc == 0 && PHASE(word) == pf__peek(&r->ticket) && PF__STATE(pf__peek(&r->word)) == PF__WAITING) {
-        if ((word & FULL) && pf__peek(&r->until) + 1 == b->parties) /* all wait for it */
+        if ((word & FULL) && pf__peek(&r->index) + 1 == b->parties) /* all wait for it */
             break_it(b, word);
         else if (count_of(b, PHASE(word)) > 0)
             set_count(b, PHASE(word), count_of(b, PHASE(word)) - 1);
