@@ -34,7 +34,7 @@ ROOT = TESTS.parent
 BACKENDS = ("native", "stdlib")
 METHODS = ("fork", "spawn", "forkserver")
 LIMIT = 60.0  # seconds a test may take, without a mark of its own
-collect_ignore = ["release"]  # about no backend; needs the extra lint (README.md)
+collect_ignore = ["packaging", "release"]  # about no backend; need other extras (README.md)
 _GRACE = 3.0  # seconds for what ends by itself after a test (a feeder thread, a closing child)
 
 
@@ -126,10 +126,6 @@ def _deviation(item) -> str | None:
             if (where, test) in DEVIATIONS:
                 return f"{where}: {test}: {DEVIATIONS[where, test]}"
     return None
-
-
-# where nothing built is there to be looked at
-collect_ignore = [] if "PROCFAST_DIST" in os.environ else ["packaging"]
 
 
 @pytest.hookimpl(tryfirst=True)
