@@ -4,7 +4,7 @@ PYTHONS ?= $(PYTHON)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build test stress csrc sanitize asan crash bench lint wheels wheels-test wheels-aarch64 wheels-musl wheels-cibw release conformance clean
+.PHONY: help build test stress csrc sanitize asan crash bench lint wheels wheels-test wheels-aarch64 wheels-musl wheels-cibw free-threaded release conformance clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ wheels-aarch64:  ## a wheel for aarch64, tested under qemu-user (ARGS=--full; AR
 
 wheels-musl:  ## a wheel for musl, tested on a CPython on musl (ARGS as above)
 	$(PYTHON) tools/wheels/musl.py $(ARGS)
+
+free-threaded:  ## tests with the GIL off, on a CPython 3.13t that is built for it (ARGS as of pytest)
+	tools/wheels/free_threaded.sh $(ARGS)
 
 wheels-cibw:  ## what hosted CI does: cibuildwheel, in a local container image
 	$(PYTHON) tools/wheels/cibw.py $(ARGS)
