@@ -49,7 +49,7 @@ fi
 
 [ "$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("Py_GIL_DISABLED"))')" = 1 ] ||
     missing "this CPython has a GIL: $python"
-if [ ! -x "$work/venv/bin/python" ]; then
+if ! "$work/venv/bin/python" -c 'import Cython, setuptools, numpy, pytest, rich' 2>/dev/null; then
     "$python" -m venv "$work/venv"
     "$work/venv/bin/python" -m pip install --quiet cython setuptools numpy pytest rich
 fi
