@@ -51,7 +51,7 @@ fi
     missing "this CPython has a GIL: $python"
 if ! "$work/venv/bin/python" -c 'import Cython, setuptools, numpy, pytest, rich' 2>/dev/null; then
     "$python" -m venv "$work/venv"
-    "$work/venv/bin/python" -m pip install --quiet cython setuptools numpy pytest rich
+    "$work/venv/bin/python" -m pip install --quiet --prefer-binary cython setuptools numpy pytest rich
 fi
 cd "$tree"
 "$work/venv/bin/python" setup.py -q build_ext --inplace
