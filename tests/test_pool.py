@@ -40,6 +40,7 @@ class Shared:
         self.begun, self.go = ctx.Semaphore(0), ctx.Semaphore(0)
         self.held: list = []
         self.pool = ctx.Pool(2, tasks.keep, (self.begun, self.go), worker_init=tasks.state)
+        self.pool.apply_async(tasks.identity, (0,), callback=bool).get(SOON)  # its threads run
 
     def hold(self, n: int = 2) -> list:
         """So many workers are in the middle of a task."""

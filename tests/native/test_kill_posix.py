@@ -145,5 +145,5 @@ def test_sender_killed(posix, name, rng):
         assert got == list(range(len(got)))
         assert sent <= len(got) <= sent + 1
         messages += len(got)
-    assert messages > KILLS
+    assert messages > KILLS // 10  # a child may not have its turn before it is killed
     queue.close()
