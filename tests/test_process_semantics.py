@@ -476,6 +476,7 @@ def test_logging(program):
 
 def test_start_method_is_set_once(python, backend):
     code = """if True:
+        import sys
         import procfast
         import multiprocessing
         assert procfast.get_start_method(allow_none=True) is None
@@ -498,7 +499,8 @@ def test_start_method_is_set_once(python, backend):
             assert "cannot find context for 'thread'" in str(error)
         else:
             raise AssertionError
-        assert procfast.get_all_start_methods()[0] == procfast.get_start_method() == "fork"
+        default = "fork" if sys.version_info < (3, 14) else "forkserver"
+        assert procfast.get_all_start_methods()[0] == procfast.get_start_method() == default
         procfast.freeze_support()  # nothing, where nothing is frozen
         for wrong in ([1], [b"os"], ["os", None]):
             try:
