@@ -1,11 +1,14 @@
 """Connections between processes: handed over, shared, their holders killed, their calls interrupted."""
 
+import contextlib
 import errno
+import functools
 import multiprocessing.connection
 import os
 import resource
 import signal
 import socket
+import sys
 import threading
 import time
 from multiprocessing import reduction
@@ -198,15 +201,38 @@ def test_listener_sends_connections(local):
 # -- descriptors ----------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def sending(send):
+    """send() is done, before or meanwhile: since Python 3.14 send_handle waits until its handle is received."""
+    thread = threading.Thread(target=send)
+    thread.start()
+    if sys.version_info < (3, 14):
+        thread.join()
+    yield
+    thread.join()
+
+
 def test_handles_between_messages(local):
     """send_handle and recv_handle keep their place among the messages, however many wait."""
     a, b = local.Pipe()
     pipes = [os.pipe() for _ in range(4)]
-    for k, (_, w) in enumerate(pipes):
-        a.send(k)
-        reduction.send_handle(a, w, os.getpid())
-        a.send_bytes(b"b" * k)
-    a.send("last")
+
+    def send():
+        for k, (_, w) in enumerate(pipes):
+            a.send(k)
+            reduction.send_handle(a, w, os.getpid())
+            a.send_bytes(b"b" * k)
+        a.send("last")
+
+    with sending(send):
+        receive_handles(b, pipes)
+    assert wait([b], 0) == [b]
+    assert b.recv() == "last"
+    assert wait([b], 0) == []
+    close(a, b)
+
+
+def receive_handles(b, pipes):
     for k, (r, w) in enumerate(pipes):
         assert b.recv() == k
         fd = reduction.recv_handle(b)
@@ -214,10 +240,6 @@ def test_handles_between_messages(local):
         assert os.fstat(fd).st_ino == os.fstat(w).st_ino
         for each in (fd, r, w):
             os.close(each)
-    assert wait([b], 0) == [b]
-    assert b.recv() == "last"
-    assert wait([b], 0) == []
-    close(a, b)
 
 
 @pytest.mark.parametrize("count", [277, 278, 350])
@@ -255,15 +277,19 @@ def test_descriptor_of_a_sender_that_nobody_hears(local):
 def test_handles_both_ways_with_select(local):
     a, b = local.Pipe()
     r, w = os.pipe()
-    for one, two in ((a, b), (b, a)) * 3:
+
+    def send(one):
         for k in range(3):
             one.send(k)
             reduction.send_handle(one, w, os.getpid())
-        for k in range(3):
-            assert wait([two], 5) == [two]
-            assert two.recv() == k
-            assert wait([two], 5) == [two]
-            os.close(reduction.recv_handle(two))
+
+    for one, two in ((a, b), (b, a)) * 3:
+        with sending(functools.partial(send, one)):
+            for k in range(3):
+                assert wait([two], 5) == [two]
+                assert two.recv() == k
+                assert wait([two], 5) == [two]
+                os.close(reduction.recv_handle(two))
         assert wait([two], 0) == []
     for fd in (r, w):
         os.close(fd)

@@ -48,7 +48,7 @@ def pythons(series: Sequence[str]) -> tuple[list[Python], list[str]]:
     debian = [one for one in series if one in OF_DEBIAN and one not in here]
     if debian:
         packages = (f"python{v}{x}" for v in OF_DEBIAN for x in ("", "-venv", "-dev"))
-        root = DebianRoot("sid", *packages)
+        root = DebianRoot("sid", "binutils", *packages)  # which a test needs
         try:
             root.make()
         except Missing as missing:
