@@ -5,6 +5,7 @@ All of it is made below one folder, which may be deleted at any time: build/whee
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -71,6 +72,7 @@ def run(
         raise Failed(f"exit status {done.returncode} of {' '.join(words[:4])} ...")
 
 
+@functools.cache  # a commit in between is of no concern
 def epoch() -> str:
     """SOURCE_DATE_EPOCH: as given, or the time of the commit, or that of the newest changelog (an sdist)."""
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
