@@ -22,7 +22,6 @@ from typing import NamedTuple
 import common
 from common import WORK, DebianRoot, Failed, Missing, run
 
-HERE = Path(__file__).resolve().parent
 ALL = ("3.11", "3.12", "3.13", "3.14", "3.15")
 OF_DEBIAN = ("3.14", "3.15")
 GLIBC = "2.17"
@@ -92,7 +91,7 @@ def test(python: Python, wheel: Path, source: Path, arguments: Sequence[str]) ->
     interpreter = environment(python)
     pip = (interpreter, "-m", "pip", "install", "--quiet")
     python.run(*pip, "--no-index", wheel)
-    python.run(interpreter, "-W", "error", HERE / "first_use.py")
+    python.run(interpreter, "-W", "error", source / "tools" / "wheels" / "first_use.py")
     python.run(*pip, f"{wheel}[test]")
     pytest = (interpreter, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider")
     python.run(*pytest, *arguments, cwd=source)
