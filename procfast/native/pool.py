@@ -175,7 +175,8 @@ class _Keeper:
             self.places[number] = process
             self.pool.append(process)
         except BaseException:
-            if process.pid is not None:  # interrupted
+            # interrupted; a context's own kind of process may have no pid
+            if getattr(process, "pid", None) is not None:
                 process.kill()
                 process.join()
             raise
@@ -191,8 +192,8 @@ class _Keeper:
             self.thread = thread
         except BaseException:
             self.state = TERMINATE
-            for process in self.pool:
-                process.kill()
+            for process in self.pool:  # a context's own kind of process may have no kill()
+                getattr(process, "kill", process.terminate)()
             for process in self.pool:
                 process.join()
             raise

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import weakref
 
 import numpy
@@ -737,3 +738,29 @@ def test_install_makes_pools_native():
     finally:
         procfast.uninstall()
     assert multiprocessing.pool.Pool is standard
+
+
+def test_processes_of_another_kind():
+    """Those of a context of one's own may have no more than CPython's tests give theirs: the first are ended."""
+    made = []
+
+    class Fake:
+        def __init__(self, **_):
+            self.name, self.exitcode, self.state = "fake", None, "new"
+            made.append(self)
+
+        def start(self):
+            if len(made) > 3:
+                raise OSError("on purpose")
+            self.state = "started"
+
+        def terminate(self):
+            self.state = "ended"
+
+        def join(self):
+            assert self.state == "ended"
+            self.state = "joined"
+
+    with pytest.raises(OSError, match="on purpose"):
+        native_pool.Pool(5, context=types.SimpleNamespace(Process=Fake))
+    assert [process.state for process in made] == ["joined"] * 3 + ["new"]
