@@ -305,7 +305,10 @@ if __name__ == "__main__":
     while pool.stats().queued:
         time.sleep(0.01)
     print(*(process.pid for process in pool._pool), flush=True)
-    pool.join if sys.argv[2] == "asleep" and time.sleep(60) else pool.map(pool_workers.square, range(1 << 30))
+    if sys.argv[2] == "asleep":
+        time.sleep(60)
+    else:
+        pool.map(pool_workers.square, range(1 << 30))
 """
 
 
