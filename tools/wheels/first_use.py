@@ -1,7 +1,7 @@
 """The first thing that is done with a package, in an empty environment: a process by each start method.
 
-    python first_use.py            one with the extension
-    python first_use.py stdlib     a pure one; PROCFAST_BACKEND=stdlib is set
+python first_use.py            one with the extension
+python first_use.py stdlib     a pure one; PROCFAST_BACKEND=stdlib is set
 """
 
 import sys
